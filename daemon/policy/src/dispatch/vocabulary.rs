@@ -1,0 +1,227 @@
+//! What goes into and comes out of the dispatch machine.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Limit, PoolState, Time, WorkerId};
+
+/// A request, by its place in the relay's table and a serial number that tells it from earlier ones in that place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RequestKey {
+    /// The place; the machine keeps a table of its own by it, so places should be used again.
+    pub index: u32,
+    /// New for each request.
+    pub serial: u32,
+}
+
+/// `retry`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Retry {
+    /// Never.
+    Off,
+    /// Only a request of which nothing was written to the worker.
+    Unsent,
+    /// Also an idempotent one whose whole body is still held.
+    Idempotent,
+}
+
+/// The keys of a pool that dispatch needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// `queue-limit`: requests that may wait; 0: none waits.
+    pub queue_limit: u32,
+    /// `queue-timeout`: for a slot.
+    pub queue_timeout: Limit,
+    /// `request-timeout`: from the hand-out to the response head; time spent waiting for the host's body not counted.
+    pub request_timeout: Limit,
+    /// `retry`.
+    pub retry: Retry,
+    /// `retry-limit`: replays of one request.
+    pub retry_limit: u32,
+}
+
+/// Why a request was not handed to a worker (503, manual section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalCause {
+    /// `queue-limit` requests wait already.
+    QueueLimit,
+    /// No slot was free within `queue-timeout`.
+    QueueTimeout,
+    /// The pool is failing.
+    PoolFailing,
+    /// The pool is stopped.
+    PoolStopped,
+}
+
+impl fmt::Display for RefusalCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::QueueLimit => "queue-limit",
+            Self::QueueTimeout => "queue-timeout",
+            Self::PoolFailing => "pool-failing",
+            Self::PoolStopped => "pool-stopped",
+        })
+    }
+}
+
+/// What happened. Events about a request that has ended are ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A worker may be given requests (again).
+    WorkerOffered {
+        /// The worker.
+        worker: WorkerId,
+        /// Requests at a time; at least 1.
+        slots: u32,
+        /// Requests in its life, jitter applied; 0: no limit.
+        maximum_requests: u64,
+    },
+    /// The worker is to be given no more requests.
+    WorkerRetired {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The worker's time to finish is over: what it runs is answered for it.
+    WorkerOverdue {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The worker's process is gone. Its running requests end by their connections (`RequestFailed`, `RequestEnded`).
+    WorkerGone {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The worker could not be reached (connection refused) or broke the protocol.
+    WorkerBroke {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// How the pool stands has changed.
+    PoolReported {
+        /// How it stands.
+        state: PoolState,
+    },
+    /// A request's parameters are complete and well-formed.
+    RequestArrived {
+        /// The request; a new key.
+        request: RequestKey,
+        /// Its method is GET, HEAD, OPTIONS, PUT or DELETE.
+        idempotent: bool,
+    },
+    /// The host has sent no more of the body, the worker has all of it, and more is to come.
+    BodyAwaited {
+        /// The request.
+        request: RequestKey,
+    },
+    /// More of the body came, or its end.
+    BodyResumed {
+        /// The request.
+        request: RequestKey,
+    },
+    /// The response head is complete: `request-timeout` is over.
+    HeadReceived {
+        /// The request.
+        request: RequestKey,
+    },
+    /// The response is complete, or was cut after its head: the slot is free.
+    RequestEnded {
+        /// The request.
+        request: RequestKey,
+    },
+    /// The worker's connection ended before a byte of the response.
+    RequestFailed {
+        /// The request.
+        request: RequestKey,
+        /// Something of it had been written to the worker.
+        sent: bool,
+        /// The whole body is still held (or there is none).
+        held: bool,
+    },
+    /// The host went away. Queued: it leaves the queue. Running: its slot stays busy until `RequestEnded`.
+    HostGone {
+        /// The request.
+        request: RequestKey,
+    },
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Write the request to a free slot of this worker.
+    HandOut {
+        /// The request.
+        request: RequestKey,
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Answer 503: it was never handed out.
+    Refuse {
+        /// The request.
+        request: RequestKey,
+        /// Why.
+        cause: RefusalCause,
+        /// `Retry-After`, in seconds; at least 1.
+        retry_after: u32,
+    },
+    /// `request-timeout`: answer 504 and close its connection to the worker. The request has ended.
+    TimeOut {
+        /// The request.
+        request: RequestKey,
+    },
+    /// The worker is overdue: answer 504, or cut the response if its head has gone out. The request has ended.
+    CutOff {
+        /// The request.
+        request: RequestKey,
+    },
+    /// Answer 502: the worker died or broke the protocol before the head and it may not be replayed. The request has ended.
+    Fail {
+        /// The request.
+        request: RequestKey,
+    },
+    /// The replay of a request was decided (it is queued first, or handed out by the next action): log and count it.
+    NoteReplay {
+        /// The request.
+        request: RequestKey,
+    },
+    /// Tell supervision: this worker answered its first request.
+    ReportServed {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Tell supervision: this worker has been given all the requests it may have; it is still given more until it is retired.
+    ReportMaximumRequests {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Tell supervision: a request of this worker timed out.
+    ReportTimedOut {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Tell supervision: this worker broke the protocol or cannot be reached.
+    ReportBroken {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Tell supervision: this retired worker has no request left.
+    ReportDrained {
+        /// The worker.
+        worker: WorkerId,
+    },
+}
+
+/// How a pool's slots and queue stand: what a status page shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Slots with a request (timed-out ones included while their worker lives).
+    pub busy: u32,
+    /// Slots that could take one.
+    pub idle: u32,
+    /// Requests that wait.
+    pub queued: u32,
+    /// Since when the oldest of them waits.
+    pub oldest: Option<Time>,
+}

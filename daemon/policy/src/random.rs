@@ -1,0 +1,33 @@
+//! Chance as an argument: a small seeded generator (SplitMix64), part of a machine's state.
+
+use serde::{Deserialize, Serialize};
+
+/// A sequence that its seed decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Random(u64);
+
+impl Random {
+    /// The sequence of `seed`.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 bits.
+    pub const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`; 0 when `bound` is 0.
+    pub const fn below(&mut self, bound: u64) -> u64 {
+        match self.next().checked_rem(bound) {
+            Some(rest) => rest,
+            None => 0,
+        }
+    }
+}

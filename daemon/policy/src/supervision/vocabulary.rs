@@ -1,0 +1,229 @@
+//! What goes into and comes out of the supervision machine.
+
+use core::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Backoff, Generation, Limit, PoolId, PoolState, WorkerId};
+
+/// The keys of a pool that supervision needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// `processes`: ready workers wanted; at least 1.
+    pub processes: u32,
+    /// `reload.surge`: workers above `processes` while a voluntary replacement is under way; at least 1.
+    pub surge: u32,
+    /// `startup-timeout`: launch to ready.
+    pub startup_timeout: Limit,
+    /// `graceful-timeout`: a retiring worker may finish for this long.
+    pub graceful_timeout: Limit,
+    /// `eviction-timeout`: the same on a reload.
+    pub eviction_timeout: Limit,
+    /// `shutdown-timeout`: from the stop-signal to KILL.
+    pub shutdown_timeout: Duration,
+    /// `backoff-initial`, `backoff-maximum`.
+    pub backoff: Backoff,
+}
+
+/// Why a worker's life ended or is to end (manual, section 8: causes of exits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// A reload, a stop or an operator asked for it.
+    Requested,
+    /// `maximum-requests` was reached.
+    MaximumRequests,
+    /// A request ran into `request-timeout`.
+    RequestTimeout,
+    /// It was not ready within `startup-timeout`.
+    StartupTimeout,
+    /// It broke the protocol or no longer took connections.
+    ProtocolError,
+    /// It exited by itself with this status.
+    ExitCode(i32),
+    /// This signal ended it, and not one of ours.
+    Signal(i32),
+    /// It could not be launched.
+    NotExecutable,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Requested => "requested",
+            Self::MaximumRequests => "maximum-requests",
+            Self::RequestTimeout => "request-timeout",
+            Self::StartupTimeout => "startup-timeout",
+            Self::ProtocolError => "protocol-error",
+            Self::ExitCode(_) => "exit-code",
+            Self::Signal(_) => "signal",
+            Self::NotExecutable => "not-executable",
+        })
+    }
+}
+
+/// How a process ended, as the kernel said it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// `exit(status)`.
+    Code(i32),
+    /// Ended by a signal.
+    Signal(i32),
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A pool was configured and its sockets are bound.
+    PoolAdded {
+        /// The pool; its number is new.
+        pool: PoolId,
+        /// Its keys.
+        settings: Settings,
+    },
+    /// The configuration was read again: these are the pool's keys from its next generation on.
+    PoolChanged {
+        /// The pool.
+        pool: PoolId,
+        /// Its keys.
+        settings: Settings,
+    },
+    /// A new generation is asked for (`stockade reload`, HUP). During a reload: that one is given up for a newer.
+    ReloadRequested {
+        /// The pool.
+        pool: PoolId,
+    },
+    /// The daemon is to stop gracefully (TERM, INT). A second time: same as [`Event::FastStopRequested`].
+    StopRequested,
+    /// The daemon is to stop at once (QUIT).
+    FastStopRequested,
+    /// The relay has no request left and takes no more (after [`Action::DrainRelay`]).
+    RelayDrained,
+    /// The launcher became the worker: exec succeeded.
+    WorkerLaunched {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The launch failed and no process is left; the answer to [`Action::StartWorker`] instead of an exit.
+    LaunchFailed {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The worker may be given requests: the adapter said so, or it answered the relay.
+    WorkerReady {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The worker has answered its first request.
+    WorkerServed {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The worker has been given `maximum-requests` requests (less its jitter).
+    MaximumRequestsReached {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A request of this worker ran into `request-timeout`; the host has its 504, the worker is given no more requests.
+    RequestTimedOut {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The worker broke the protocol or does not take connections; it is given no more requests.
+    WorkerBroke {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A retiring worker has no request left (requests that timed out do not count).
+    WorkerDrained {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The process is gone and has been reaped. The only end of a worker that was launched.
+    WorkerExited {
+        /// The worker.
+        worker: WorkerId,
+        /// How it ended.
+        exit: Exit,
+    },
+}
+
+/// What to do. Each names its object; one that fails comes back as an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Launch a worker. Comes back as `WorkerLaunched` or `LaunchFailed`.
+    StartWorker {
+        /// Whose.
+        pool: PoolId,
+        /// Its new number.
+        worker: WorkerId,
+        /// The generation it belongs to.
+        generation: Generation,
+    },
+    /// Let the relay give it requests.
+    OfferWorker {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Let the relay give it no more requests, and say `WorkerDrained` when it has none.
+    RetireWorker {
+        /// The worker.
+        worker: WorkerId,
+        /// Why.
+        cause: Cause,
+    },
+    /// Send the stop-signal to its process group. `overdue`: it still has requests: its time to finish is over.
+    StopWorker {
+        /// The worker.
+        worker: WorkerId,
+        /// Why.
+        cause: Cause,
+        /// `graceful-timeout` or `eviction-timeout` ended it; the relay answers its requests with 504 first.
+        overdue: bool,
+    },
+    /// Send KILL to its process group.
+    KillWorker {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The worker is gone: forget its socket and its pipes, log the cause.
+    ForgetWorker {
+        /// Whose.
+        pool: PoolId,
+        /// The worker.
+        worker: WorkerId,
+        /// Why it ended: ours if we ended it, else what the kernel said.
+        cause: Cause,
+        /// Whether it ended before its first request and nobody had asked for its end.
+        failed: bool,
+        /// When the next one is started is put off by this much (0: at once or not at all).
+        backoff: Duration,
+    },
+    /// How the pool stands has changed.
+    ReportPool {
+        /// The pool.
+        pool: PoolId,
+        /// How it stands.
+        state: PoolState,
+    },
+    /// The new generation serves alone; every older worker has been retired.
+    FinishReload {
+        /// The pool.
+        pool: PoolId,
+        /// The generation that serves.
+        generation: Generation,
+    },
+    /// The new generation did not come up; the old one goes on. New generations are numbered on.
+    AbandonReload {
+        /// The pool.
+        pool: PoolId,
+        /// The generation that was given up.
+        generation: Generation,
+        /// What its worker died of.
+        cause: Cause,
+    },
+    /// Stop accepting; answer what is queued and running; say `RelayDrained`.
+    DrainRelay,
+    /// Every worker is gone and the daemon is to end.
+    Finish,
+}

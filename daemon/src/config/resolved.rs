@@ -1,0 +1,144 @@
+//! The configuration as the daemon uses it: every default filled in, every name looked up.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use stockade_policy::{Backoff, Limit, dispatch::Retry};
+
+/// Everything in one configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `[daemon]`.
+    pub daemon: Daemon,
+    /// `[pool.NAME]`, in the order of their names.
+    pub pools: Vec<Pool>,
+}
+
+/// `[daemon]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// `runtime-dir`: sockets of the daemon's own. Made if missing.
+    pub runtime_dir: PathBuf,
+    /// `relay-user`: who the relay becomes; none when the supervisor is not root (it stays who it is).
+    pub relay_user: Option<Account>,
+    /// `relay-threads`; at least 1.
+    pub relay_threads: usize,
+    /// `log-level`.
+    pub log_level: LogLevel,
+    /// `shutdown-timeout` of the whole daemon.
+    pub shutdown_timeout: Duration,
+}
+
+/// `log-level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// We cannot go on.
+    Error,
+    /// Worth waking someone.
+    Warn,
+    /// A worker's or the daemon's life.
+    Info,
+    /// A decision and its numbers.
+    Debug,
+    /// Each request or record.
+    Trace,
+}
+
+/// Whom a process is to become.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The user's name, or its number when it has no name.
+    pub name: String,
+    /// Its number; never 0.
+    pub uid: u32,
+    /// The primary group.
+    pub gid: u32,
+    /// Every supplementary group.
+    pub groups: Vec<u32>,
+    /// HOME.
+    pub home: PathBuf,
+}
+
+/// `[pool.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// NAME.
+    pub name: String,
+    /// `listen`; at least one.
+    pub listen: Vec<Listen>,
+    /// `socket-user`, `socket-group`, `socket-mode` of unix sockets.
+    pub socket: SocketOwner,
+    /// `listen-backlog`.
+    pub listen_backlog: i32,
+    /// What runs.
+    pub application: Application,
+    /// `processes`.
+    pub processes: u32,
+    /// `threads`: slots per worker.
+    pub threads: u32,
+    /// `user`, `group`; none when the supervisor is not root.
+    pub account: Option<Account>,
+    /// `home`: the working directory; `/` when unset.
+    pub home: PathBuf,
+    /// `umask`.
+    pub umask: u32,
+    /// The whole environment of a worker but STOCKADE_*: `environment`, `lang`, `locale`, PATH, HOME, USER.
+    pub environment: BTreeMap<String, String>,
+    /// `startup-timeout`.
+    pub startup_timeout: Limit,
+    /// `request-timeout`.
+    pub request_timeout: Limit,
+    /// `queue-timeout`.
+    pub queue_timeout: Limit,
+    /// `queue-limit`.
+    pub queue_limit: u32,
+    /// `graceful-timeout`.
+    pub graceful_timeout: Limit,
+    /// `shutdown-timeout`.
+    pub shutdown_timeout: Duration,
+    /// `maximum-requests`; 0: no limit.
+    pub maximum_requests: u64,
+    /// `retry`.
+    pub retry: Retry,
+    /// `retry-limit`.
+    pub retry_limit: u32,
+    /// `backoff-initial`, `backoff-maximum`.
+    pub backoff: Backoff,
+}
+
+/// One of `listen`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// `unix:PATH`, absolute, short enough for sun_path.
+    Unix(PathBuf),
+    /// `HOST:PORT`.
+    Tcp(SocketAddr),
+}
+
+/// Who may connect to a unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketOwner {
+    /// `socket-user`; none: whoever makes it.
+    pub uid: Option<u32>,
+    /// `socket-group`; none: whoever makes it.
+    pub gid: Option<u32>,
+    /// `socket-mode`.
+    pub mode: u32,
+}
+
+/// What a pool runs: exactly one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Application {
+    /// `wsgi`: through the adapter.
+    Wsgi {
+        /// `module:callable` or a path (made absolute) to a .wsgi or .py file, with `:callable` or not.
+        target: String,
+        /// The interpreter: of `python-home`, else python3 from PATH; absolute.
+        interpreter: PathBuf,
+        /// `python-path`.
+        python_path: Vec<PathBuf>,
+    },
+    /// `command`: any FastCGI program; at least one word, the first looked up in PATH and made absolute.
+    Command(Vec<String>),
+}

@@ -1,0 +1,153 @@
+//! One end of a SOCK_SEQPACKET socket: whole messages, descriptors attached.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// The largest message, in bytes.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+/// The most descriptors in a message.
+const MAX_DESCRIPTORS: usize = 64;
+
+/// Why a message could not be sent or received.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// The other end is closed.
+    #[error("the other end is closed")]
+    Closed,
+    /// A message was cut: larger than [`MAX_MESSAGE`] or with too many descriptors.
+    #[error("a message was cut")]
+    Cut,
+    /// The system's error.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// One end, registered with the runtime of the thread that made it.
+#[derive(Debug)]
+pub struct Channel {
+    socket: AsyncFd<OwnedFd>,
+}
+
+impl Channel {
+    /// A new pair: ours, registered, and the other end, non-blocking and close-on-exec, to be given away.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn pair() -> io::Result<(Self, OwnedFd)> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        Ok((Self::new(ours)?, theirs))
+    }
+
+    /// An end that was given to us.
+    ///
+    /// # Errors
+    /// When it cannot be registered.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            socket: AsyncFd::new(socket)?,
+        })
+    }
+
+    /// Sends one message, waiting for room.
+    ///
+    /// # Errors
+    /// See [`ChannelError`].
+    pub async fn send(
+        &self,
+        bytes: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), ChannelError> {
+        self.socket
+            .async_io(Interest::WRITABLE, |socket| {
+                send(socket.as_raw_fd(), bytes, descriptors)
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Sends one message now; `WouldBlock` when there is no room.
+    ///
+    /// # Errors
+    /// See [`ChannelError`].
+    pub fn try_send(
+        &self,
+        bytes: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), ChannelError> {
+        Ok(send(self.socket.as_raw_fd(), bytes, descriptors)?)
+    }
+
+    /// Receives one message into `buffer`; its length and its descriptors (close-on-exec).
+    ///
+    /// # Errors
+    /// See [`ChannelError`].
+    pub async fn receive(&self, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), ChannelError> {
+        self.socket
+            .async_io(Interest::READABLE, |socket| {
+                receive(socket.as_raw_fd(), buffer)
+            })
+            .await?
+    }
+}
+
+fn send(socket: RawFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
+    sendmsg::<()>(
+        socket,
+        &[IoSlice::new(bytes)],
+        control,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
+    Ok(())
+}
+
+#[expect(
+    unsafe_code,
+    reason = "descriptors that came in a message become owned here"
+)]
+fn receive(
+    socket: RawFd,
+    buffer: &mut [u8],
+) -> io::Result<Result<(usize, Vec<OwnedFd>), ChannelError>> {
+    let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<()>(
+        socket,
+        &mut parts,
+        Some(&mut space),
+        MsgFlags::MSG_CMSG_CLOEXEC,
+    )?;
+    let mut descriptors = Vec::new();
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(received) = control {
+            // SAFETY: the kernel has just made these descriptors for us, and nobody else knows them.
+            descriptors.extend(
+                received
+                    .into_iter()
+                    .map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }),
+            );
+        }
+    }
+    if message
+        .flags
+        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
+    {
+        return Ok(Err(ChannelError::Cut));
+    }
+    if message.bytes == 0 {
+        return Ok(Err(ChannelError::Closed));
+    }
+    Ok(Ok((message.bytes, descriptors)))
+}

@@ -1,0 +1,12 @@
+//! What the processes say to each other.
+//!
+//! Supervisor and relay share one SOCK_SEQPACKET socket. What the relay says ([`FromRelay`]) is fixed-size and typed, for
+//! root parses nothing that an unprivileged process wrote; what the supervisor says ([`ToRelay`]) is JSON with
+//! descriptors attached. A worker that cooperates has a socket of its own ([`worker`]), fixed-size both ways.
+
+mod channel;
+pub mod relay;
+pub mod worker;
+
+pub use channel::{Channel, ChannelError};
+pub use relay::{FromRelay, ToRelay};

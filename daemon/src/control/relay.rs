@@ -1,0 +1,184 @@
+//! The messages between the supervisor and the relay.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use stockade_policy::{PoolId, PoolState, WorkerId, dispatch};
+
+/// The version of both vocabularies. A reader takes this one only.
+pub const VERSION: u16 = 1;
+
+/// What a pool is to the relay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolPlan {
+    /// Its number.
+    pub pool: PoolId,
+    /// Its name, for logs.
+    pub name: String,
+    /// The keys that dispatch needs.
+    pub settings: dispatch::Settings,
+}
+
+/// What the supervisor says. In the message's comment: the descriptors that come with it, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "kebab-case")]
+pub enum ToRelay {
+    /// Serve this pool. Descriptors: its listening sockets.
+    PoolAdded(PoolPlan),
+    /// The pool's keys are these from the next request on. No descriptors.
+    PoolChanged(PoolPlan),
+    /// How the pool stands.
+    PoolReported {
+        /// The pool.
+        pool: PoolId,
+        /// How it stands.
+        state: PoolState,
+    },
+    /// A worker was launched. Descriptors: the read ends of its standard output and standard error.
+    WorkerLaunched {
+        /// Whose.
+        pool: PoolId,
+        /// The worker.
+        worker: WorkerId,
+        /// Its process, for logs.
+        pid: i32,
+        /// Its socket.
+        socket: PathBuf,
+        /// Ask it by GET_VALUES whether it is ready, and say `WorkerAnswered`.
+        probe: bool,
+    },
+    /// It may be given requests.
+    WorkerOffered {
+        /// Whose.
+        pool: PoolId,
+        /// The worker.
+        worker: WorkerId,
+        /// Requests at a time.
+        slots: u32,
+        /// Requests in its life; 0: no limit.
+        maximum_requests: u64,
+    },
+    /// It is to be given no more; its idle connections are to be closed; say `WorkerDrained` when nothing is left.
+    WorkerRetired {
+        /// Whose.
+        pool: PoolId,
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Its time is over: answer for it what it still runs.
+    WorkerOverdue {
+        /// Whose.
+        pool: PoolId,
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Its process is gone; read its pipes to their end.
+    WorkerGone {
+        /// Whose.
+        pool: PoolId,
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Stop accepting; answer what waits and runs; say `Drained`.
+    Drain,
+}
+
+/// What the relay says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromRelay {
+    /// It answered GET_VALUES, or took the connection and closed it.
+    WorkerAnswered(WorkerId),
+    /// It answered its first request.
+    WorkerServed(WorkerId),
+    /// It was given `maximum-requests` requests.
+    MaximumRequestsReached(WorkerId),
+    /// A request of it timed out.
+    RequestTimedOut(WorkerId),
+    /// It broke the protocol or cannot be reached.
+    WorkerBroke(WorkerId),
+    /// Retired, and nothing is left.
+    WorkerDrained(WorkerId),
+    /// The answer to `Drain`.
+    Drained,
+}
+
+/// The size of every message of the relay, in bytes: version, kind (both u16), four reserved, the worker (u64); in the machine's
+/// byte order.
+pub const FROM_RELAY_LEN: usize = 16;
+
+impl FromRelay {
+    /// The message's bytes.
+    #[must_use]
+    pub fn encode(self) -> [u8; FROM_RELAY_LEN] {
+        let (kind, worker) = match self {
+            Self::WorkerAnswered(worker) => (1_u16, worker.0),
+            Self::WorkerServed(worker) => (2, worker.0),
+            Self::MaximumRequestsReached(worker) => (3, worker.0),
+            Self::RequestTimedOut(worker) => (4, worker.0),
+            Self::WorkerBroke(worker) => (5, worker.0),
+            Self::WorkerDrained(worker) => (6, worker.0),
+            Self::Drained => (7, 0),
+        };
+        let mut bytes = [0; FROM_RELAY_LEN];
+        bytes[..2].copy_from_slice(&VERSION.to_ne_bytes());
+        bytes[2..4].copy_from_slice(&kind.to_ne_bytes());
+        bytes[8..].copy_from_slice(&worker.to_ne_bytes());
+        bytes
+    }
+
+    /// The message in `bytes`; none when the size, version or kind is not ours.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; FROM_RELAY_LEN] = bytes.try_into().ok()?;
+        let (version, kind) = (
+            u16::from_ne_bytes([bytes[0], bytes[1]]),
+            u16::from_ne_bytes([bytes[2], bytes[3]]),
+        );
+        let worker = WorkerId(u64::from_ne_bytes(bytes[8..].try_into().ok()?));
+        if version != VERSION {
+            return None;
+        }
+        Some(match kind {
+            1 => Self::WorkerAnswered(worker),
+            2 => Self::WorkerServed(worker),
+            3 => Self::MaximumRequestsReached(worker),
+            4 => Self::RequestTimedOut(worker),
+            5 => Self::WorkerBroke(worker),
+            6 => Self::WorkerDrained(worker),
+            7 => Self::Drained,
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_of_the_relay_survives_the_wire() {
+        let worker = WorkerId(u64::MAX - 3);
+        for message in [
+            FromRelay::WorkerAnswered(worker),
+            FromRelay::WorkerServed(worker),
+            FromRelay::MaximumRequestsReached(worker),
+            FromRelay::RequestTimedOut(worker),
+            FromRelay::WorkerBroke(worker),
+            FromRelay::WorkerDrained(worker),
+            FromRelay::Drained,
+        ] {
+            assert_eq!(FromRelay::decode(&message.encode()), Some(message));
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_refused() {
+        let mut bytes = FromRelay::Drained.encode();
+        assert_eq!(FromRelay::decode(&bytes[..15]), None);
+        bytes[2] = 99;
+        assert_eq!(FromRelay::decode(&bytes), None);
+        let mut bytes = FromRelay::Drained.encode();
+        bytes[0] = 200;
+        assert_eq!(FromRelay::decode(&bytes), None);
+    }
+}
