@@ -53,7 +53,7 @@ impl Channel {
     /// When it cannot be registered.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            socket: AsyncFd::new(socket)?,
+            socket: AsyncFd::register(socket).map_err(io::Error::from)?,
         })
     }
 
