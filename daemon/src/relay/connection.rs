@@ -16,6 +16,8 @@ use nix::sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown};
 use stockade_protocol::record::HEADER_LEN;
 use tokio::io::unix::AsyncFd;
 
+use crate::descriptor::register;
+
 /// Bytes taken in one read.
 const READ_SIZE: usize = 64 * 1024;
 /// An outbox that grew beyond this is given back when it is empty.
@@ -89,7 +91,7 @@ impl Connection {
     /// Registers a connected, non-blocking socket with this thread's runtime.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            socket: AsyncFd::register(socket).map_err(io::Error::from)?,
+            socket: register(socket)?,
             outbox: RefCell::default(),
             task: RefCell::default(),
             paused: Cell::new(false),

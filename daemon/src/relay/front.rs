@@ -147,15 +147,16 @@ fn take(state: &mut State, host: &Rc<Host>, event: Event<'_>) {
         Event::Begin { id, role, keep_conn: _ } => state.begin(host, id, role),
         Event::Params { id, bytes } => state.params(host, id, bytes),
         Event::ParamsEnd { id } => state.params_end(host, id),
+        Event::ParamsUnfinished { id } => state.params_unfinished(host, id),
         Event::ParamsTooLong { id } => state.params_too_long(host, id),
         Event::Stdin { id, bytes } => state.body(host, id, bytes),
         Event::StdinEnd { id } => state.body_end(host, id),
         // only the filter role has a data stream, and that role was refused
         Event::Data { .. } | Event::DataEnd { .. } => {}
         Event::Abort { id } => state.abort(host, id),
-        Event::UnknownRole { id } => state.refuse_role(host, id, ProtocolStatus::UnknownRole),
-        Event::TooManyRequests { id } => state.refuse_role(host, id, ProtocolStatus::CantMpxConn),
-        Event::GetValues { pairs } => get_values(&host.connection, pairs),
+        Event::UnknownRole { id } => state.reject(host, id, ProtocolStatus::UnknownRole),
+        Event::TooManyRequests { id } => state.reject(host, id, ProtocolStatus::CantMpxConn),
+        Event::GetValues { pairs } => get_values(&host.connection, &pairs),
         Event::UnknownType { kind } => reply(&host.connection, |out| encode::unknown_type(out, kind)),
     }
 }

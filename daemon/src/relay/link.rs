@@ -96,7 +96,7 @@ pub(super) fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
 async fn run(link: Rc<Link>) {
     let end = drive(&*link).await;
     if end != End::Done {
-        link.pool.state().link_ended(&link);
+        link.pool.state().link_ended(&link, end);
     }
 }
 

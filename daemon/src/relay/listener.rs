@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, OwnedFd},
     rc::Rc,
     time::Duration,
 };
@@ -11,6 +11,7 @@ use nix::sys::socket::{SockFlag, accept4, setsockopt, sockopt::TcpNoDelay};
 use tokio::{io::unix::AsyncFd, sync::watch};
 
 use super::{front::Host, pool::Pool};
+use crate::descriptor::own;
 
 /// How long accepting rests when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -61,10 +62,4 @@ fn take_all(pool: &Rc<Pool>, listener: &AsyncFd<OwnedFd>) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-#[expect(unsafe_code, reason = "nix's accept4 gives a bare number")]
-fn own(raw: i32) -> OwnedFd {
-    // SAFETY: accept4 has just made it for us, and nobody else knows it.
-    unsafe { OwnedFd::from_raw_fd(raw) }
 }

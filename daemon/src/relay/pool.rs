@@ -231,8 +231,7 @@ impl State {
     /// BEGIN_REQUEST.
     pub(super) fn begin(&mut self, host: &Rc<Host>, id: u16, role: Role) {
         if role == Role::Filter {
-            self.refuse_role(host, id, ProtocolStatus::UnknownRole);
-            host.answered(id);
+            self.reject(host, id, ProtocolStatus::UnknownRole);
             return;
         }
         let key = self.requests.insert(Rc::clone(host), id, role);
@@ -240,9 +239,10 @@ impl State {
     }
 
     /// END_REQUEST with a status other than complete.
-    pub(super) fn refuse_role(&self, host: &Host, id: u16, status: ProtocolStatus) {
-        tracing::debug!("pool {}: refused request id {id} of a host: {status:?}", self.name());
+    pub(super) fn reject(&self, host: &Host, id: u16, status: ProtocolStatus) {
+        tracing::debug!("pool {}: rejected request id {id} of a host: {status:?}", self.name());
         reply(&host.connection, |out| encode::end_request(out, id, 0, status));
+        host.answered(id);
     }
 
     /// A piece of the parameters.
@@ -262,6 +262,13 @@ impl State {
                 self.tell(Event::RequestArrived { request: key, idempotent });
             }
             Err(Malformed) => self.turn_away(key, &answers::MALFORMED),
+        }
+    }
+
+    /// The body began before the parameters had ended.
+    pub(super) fn params_unfinished(&mut self, host: &Host, id: u16) {
+        if let Some(key) = host.request(id) {
+            self.turn_away(key, &answers::MALFORMED);
         }
     }
 

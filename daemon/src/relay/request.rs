@@ -4,9 +4,8 @@ use std::{mem, rc::Rc};
 
 use stockade_policy::{WorkerId, dispatch::RequestKey};
 use stockade_protocol::{
-    cgi,
-    encode::{Role, encode_pair},
-    name_value::Pairs,
+    encode::Role,
+    name_value::{Pairs, encode_pair},
 };
 
 use super::{front::Host, ids, link::Link};
@@ -84,7 +83,7 @@ impl Request {
                 return Err(Malformed);
             }
             match name {
-                b"REQUEST_METHOD" => found.idempotent = cgi::idempotent(value),
+                b"REQUEST_METHOD" => found.idempotent = stockade_protocol::idempotent(value),
                 b"CONTENT_LENGTH" if !value.is_empty() => self.body_left = Some(number(value).ok_or(Malformed)?),
                 b"REQUEST_ID" if ids::acceptable(value) => {
                     found.request_id = true;

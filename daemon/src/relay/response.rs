@@ -115,7 +115,7 @@ impl State {
                 Step::Goes
             }
             web_server::Answer::Stderr(fragment) => {
-                let text = buffer.get(fragment.content()).unwrap_or_default();
+                let text = fragment.content.of(buffer);
                 output::log_lines(&self.name(), &self.worker_title(link.worker), "FCGI_STDERR", text);
                 Step::Goes
             }
@@ -131,14 +131,14 @@ impl State {
     /// A piece of STDOUT.
     fn output(&mut self, key: RequestKey, fragment: Fragment, buffer: &mut [u8], forward: &mut Forward) -> Step {
         let Some(request) = self.requests.get_mut(key) else { return Step::Enough };
-        let content = fragment.content();
+        let content = fragment.content;
         let Some((host, id)) = &request.host else {
             request.discarded += content.len();
             return if request.discarded > DISCARD_LIMIT { Step::Enough } else { Step::Goes };
         };
         let id = *id;
         if !request.head_sent {
-            let bytes = buffer.get(content.clone()).unwrap_or_default();
+            let bytes = content.of(buffer);
             let scanned = request.head.len();
             request.head_begun = true;
             let whole = scanned == 0 && head::find_end(bytes, 0).is_some_and(|end| passable(&bytes[..end]));
@@ -281,7 +281,7 @@ impl State {
 /// Gives a piece of a record's content a header of its own, in the bytes before it: those of the record's header, or those that the read
 /// buffer leaves free.
 fn put_header(buffer: &mut [u8], fragment: Fragment, id: u16) {
-    let content = fragment.content();
+    let content = fragment.content;
     let length = u16::try_from(content.len()).expect("a fragment is a part of one record");
     let mut header = Header::new(RecordType::Stdout, 0, length);
     header.request_id = id;

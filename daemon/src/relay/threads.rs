@@ -3,14 +3,13 @@
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::{FromRawFd, OwnedFd},
+    os::fd::OwnedFd,
     rc::Rc,
     thread,
 };
 
 use stockade_policy::{PoolId, WorkerId};
 use tokio::{
-    io::unix::AsyncFd,
     runtime,
     sync::{mpsc, watch},
     task::{self, LocalSet},
@@ -20,6 +19,7 @@ use super::{listener, output, pool, probe};
 use crate::{
     clock::Clock,
     control::{Channel, ChannelError, FromRelay, MAX_MESSAGE, ToRelay, relay::PoolPlan},
+    descriptor::{own, register},
     log,
 };
 
@@ -105,11 +105,10 @@ async fn receive(control: &Channel, buffer: &mut [u8]) -> Result<(ToRelay, Vec<O
     Ok((serde_json::from_slice(&buffer[..length])?, descriptors))
 }
 
-#[expect(unsafe_code, reason = "the control socket comes as a number in the environment")]
 fn take_control() -> Result<OwnedFd, RelayError> {
     let raw = std::env::var(CONTROL).ok().and_then(|number| number.parse().ok()).ok_or(RelayError::NoControl)?;
-    // SAFETY: the launcher passed this descriptor to us and nothing else in the process knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+    // the launcher made it for us, and nothing else in the process knows it
+    Ok(own(raw))
 }
 
 struct Relay {
@@ -146,7 +145,7 @@ impl Relay {
                 let thread = self.pools.len() % self.threads.len().max(1);
                 self.pools.insert(plan.pool, (thread, plan.name.clone()));
                 let seed = getrandom::u64()
-                    .map_err(|error| RelayError::System { step: "get randomness", source: error.into() })?;
+                    .map_err(|error| RelayError::System { step: "get randomness", source: io::Error::other(error) })?;
                 self.tell(plan.pool, ToPool::Added { plan: plan.clone(), seed, listeners: descriptors });
                 return Ok(());
             }
@@ -210,7 +209,7 @@ impl PoolThread {
         let pool = pool::Pool::new(plan, self.clock, seed, self.report.clone(), self.all_drained.clone());
         task::spawn_local(pool::run_timer(Rc::clone(&pool)));
         for listener in listeners {
-            match AsyncFd::register(listener) {
+            match register(listener) {
                 Ok(listener) => {
                     task::spawn_local(listener::run(Rc::clone(&pool), listener, self.draining.clone()));
                 }
