@@ -15,15 +15,35 @@ pub(super) struct Answer<'a> {
 }
 
 /// Parameters that are no name-value pairs, or with bytes that no parameter may have.
-pub(super) const MALFORMED: Answer<'_> = Answer { status: 400, cause: "malformed-parameters", retry_after: None };
+pub(super) const MALFORMED: Answer<'_> = Answer {
+    status: 400,
+    cause: "malformed-parameters",
+    retry_after: None,
+};
 /// `header-limit`.
-pub(super) const PARAMS_TOO_LONG: Answer<'_> = Answer { status: 431, cause: "header-limit", retry_after: None };
+pub(super) const PARAMS_TOO_LONG: Answer<'_> = Answer {
+    status: 431,
+    cause: "header-limit",
+    retry_after: None,
+};
 /// The host ended the body before CONTENT_LENGTH.
-pub(super) const BODY_CUT_SHORT: Answer<'_> = Answer { status: 400, cause: "body-cut-short", retry_after: None };
+pub(super) const BODY_CUT_SHORT: Answer<'_> = Answer {
+    status: 400,
+    cause: "body-cut-short",
+    retry_after: None,
+};
 /// `request-timeout`.
-pub(super) const REQUEST_TIMEOUT: Answer<'_> = Answer { status: 504, cause: "request-timeout", retry_after: None };
+pub(super) const REQUEST_TIMEOUT: Answer<'_> = Answer {
+    status: 504,
+    cause: "request-timeout",
+    retry_after: None,
+};
 /// `graceful-timeout` or `eviction-timeout` ended the worker.
-pub(super) const GRACEFUL_TIMEOUT: Answer<'_> = Answer { status: 504, cause: "graceful-timeout", retry_after: None };
+pub(super) const GRACEFUL_TIMEOUT: Answer<'_> = Answer {
+    status: 504,
+    cause: "graceful-timeout",
+    retry_after: None,
+};
 
 impl Answer<'_> {
     /// The response: head and body.
@@ -39,7 +59,12 @@ impl Answer<'_> {
                 self.cause
             )
         } else {
-            format!("{} {reason}: {}\n{}, request {request}\n", self.status, advice(self.status), self.cause)
+            format!(
+                "{} {reason}: {}\n{}, request {request}\n",
+                self.status,
+                advice(self.status),
+                self.cause
+            )
         };
         let mut put = |line: std::fmt::Arguments<'_>| {
             out.write_fmt(line).expect("writing to a Vec does not fail");
@@ -80,7 +105,9 @@ fn advice(status: u16) -> &'static str {
         400 => "The request was malformed.",
         431 => "The request's header is too large.",
         502 => "The application failed before it answered.",
-        503 => "The application takes no more requests just now. Nothing was executed: please try again.",
+        503 => {
+            "The application takes no more requests just now. Nothing was executed: please try again."
+        }
         504 => "The application did not answer in time.",
         _ => "The request could not be answered.",
     }
@@ -92,7 +119,11 @@ mod tests {
 
     #[test]
     fn a_refusal_is_a_whole_cgi_response() {
-        let answer = Answer { status: 503, cause: "queue-limit", retry_after: Some(2) };
+        let answer = Answer {
+            status: 503,
+            cause: "queue-limit",
+            retry_after: Some(2),
+        };
         let text = String::from_utf8(answer.write("42", false)).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("Status: 503 Service Unavailable\r\n"));

@@ -217,7 +217,10 @@ impl Connection {
     pub(super) fn has_input(&self) -> bool {
         let mut byte = [0];
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        !matches!(recv(self.socket.as_raw_fd(), &mut byte, flags), Err(nix::Error::EAGAIN | nix::Error::EINTR))
+        !matches!(
+            recv(self.socket.as_raw_fd(), &mut byte, flags),
+            Err(nix::Error::EAGAIN | nix::Error::EINTR)
+        )
     }
 
     fn turn_deaf(&self) {
@@ -283,7 +286,10 @@ fn poll(peer: &impl Peer, context: &mut Context<'_>) -> Poll<End> {
     let connection = peer.connection();
     connection.remember(context.waker());
     loop {
-        if connection.waiting() > 0 && connection.poll_flush(context).is_ready() && !connection.deaf() {
+        if connection.waiting() > 0
+            && connection.poll_flush(context).is_ready()
+            && !connection.deaf()
+        {
             peer.drained();
         }
         if connection.deaf() && peer.write_failed() {
@@ -318,7 +324,11 @@ fn poll_read(peer: &impl Peer, context: &mut Context<'_>) -> Poll<Option<End>> {
         return Poll::Ready(Some(End::Broken));
     };
     BUFFER.with_borrow_mut(|buffer| {
-        let end = match recv(socket.as_raw_fd(), &mut buffer[HEADER_LEN..], MsgFlags::empty()) {
+        let end = match recv(
+            socket.as_raw_fd(),
+            &mut buffer[HEADER_LEN..],
+            MsgFlags::empty(),
+        ) {
             Ok(0) => Some(End::Closed),
             Ok(count) => {
                 if count < READ_SIZE {

@@ -45,7 +45,10 @@ impl Host {
     pub(super) fn serve(pool: &Rc<Pool>, socket: OwnedFd) -> io::Result<()> {
         let host = Rc::new(Self {
             connection: Connection::new(socket)?,
-            application: RefCell::new(Application::new(Limits { params: PARAMS_LIMIT, requests: REQUESTS_LIMIT })),
+            application: RefCell::new(Application::new(Limits {
+                params: PARAMS_LIMIT,
+                requests: REQUESTS_LIMIT,
+            })),
             finished: RefCell::default(),
             active: RefCell::default(),
             number: Cell::new(0),
@@ -58,7 +61,11 @@ impl Host {
 
     /// The request of `id`, if it is active.
     pub(super) fn request(&self, id: u16) -> Option<RequestKey> {
-        self.active.borrow().iter().find(|(active, _)| *active == id).map(|(_, key)| *key)
+        self.active
+            .borrow()
+            .iter()
+            .find(|(active, _)| *active == id)
+            .map(|(_, key)| *key)
     }
 
     /// The request at this place of the list of active ones.
@@ -75,11 +82,17 @@ impl Host {
 
     /// Tells the decoder what was answered, unless it is just now in use (then its user does).
     fn settle(&self) {
-        let Ok(mut application) = self.application.try_borrow_mut() else { return };
+        let Ok(mut application) = self.application.try_borrow_mut() else {
+            return;
+        };
         for id in self.finished.borrow_mut().drain(..) {
             let heard_out = application.stdin_ended(id);
             if application.finished(id) {
-                if heard_out { self.connection.close() } else { self.connection.end_output() }
+                if heard_out {
+                    self.connection.close();
+                } else {
+                    self.connection.end_output();
+                }
             }
         }
     }
@@ -96,7 +109,10 @@ struct HostTask(Rc<Host>);
 async fn run(task: HostTask) {
     let end = drive(&task).await;
     let host = task.0;
-    tracing::trace!("pool {}: a host's connection ended: {end:?}", host.pool.name);
+    tracing::trace!(
+        "pool {}: a host's connection ended: {end:?}",
+        host.pool.name
+    );
     host.pool.state().host_left(&host);
 }
 
@@ -118,7 +134,10 @@ impl Peer for HostTask {
                 Ok(None) => break,
                 Ok(Some(event)) => take(&mut state, host, event),
                 Err(error) => {
-                    tracing::warn!("pool {}: closing a host's connection: {error}", state.name());
+                    tracing::warn!(
+                        "pool {}: closing a host's connection: {error}",
+                        state.name()
+                    );
                     host.connection.close();
                     break;
                 }
@@ -144,7 +163,11 @@ impl Peer for HostTask {
 
 fn take(state: &mut State, host: &Rc<Host>, event: Event<'_>) {
     match event {
-        Event::Begin { id, role, keep_conn: _ } => state.begin(host, id, role),
+        Event::Begin {
+            id,
+            role,
+            keep_conn: _,
+        } => state.begin(host, id, role),
         Event::Params { id, bytes } => state.params(host, id, bytes),
         Event::ParamsEnd { id } => state.params_end(host, id),
         Event::ParamsUnfinished { id } => state.params_unfinished(host, id),
@@ -157,13 +180,19 @@ fn take(state: &mut State, host: &Rc<Host>, event: Event<'_>) {
         Event::UnknownRole { id } => state.reject(host, id, ProtocolStatus::UnknownRole),
         Event::TooManyRequests { id } => state.reject(host, id, ProtocolStatus::CantMpxConn),
         Event::GetValues { pairs } => get_values(&host.connection, &pairs),
-        Event::UnknownType { kind } => reply(&host.connection, |out| encode::unknown_type(out, kind)),
+        Event::UnknownType { kind } => {
+            reply(&host.connection, |out| encode::unknown_type(out, kind));
+        }
     }
 }
 
 fn get_values(connection: &Connection, pairs: &[u8]) {
     let requests = REQUESTS_LIMIT.to_string();
-    let known = [("FCGI_MAX_CONNS", "1024"), ("FCGI_MAX_REQS", &*requests), ("FCGI_MPXS_CONNS", "1")];
+    let known = [
+        ("FCGI_MAX_CONNS", "1024"),
+        ("FCGI_MAX_REQS", &*requests),
+        ("FCGI_MPXS_CONNS", "1"),
+    ];
     let asked = |name: &str| {
         stockade_protocol::name_value::Pairs::new(pairs)
             .filter_map(Result::ok)

@@ -17,7 +17,11 @@ use crate::descriptor::own;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts hosts until `draining` says so; then what the kernel has accepted already is still taken.
-pub(super) async fn run(pool: Rc<Pool>, listener: AsyncFd<OwnedFd>, mut draining: watch::Receiver<bool>) {
+pub(super) async fn run(
+    pool: Rc<Pool>,
+    listener: AsyncFd<OwnedFd>,
+    mut draining: watch::Receiver<bool>,
+) {
     let mut exhausted = false;
     loop {
         let ready = tokio::select! {
@@ -33,7 +37,10 @@ pub(super) async fn run(pool: Rc<Pool>, listener: AsyncFd<OwnedFd>, mut draining
             }
             Err(error) => {
                 if !exhausted {
-                    tracing::error!("pool {}: could not accept a host's connection: {error}", pool.name);
+                    tracing::error!(
+                        "pool {}: could not accept a host's connection: {error}",
+                        pool.name
+                    );
                 }
                 exhausted = true;
                 tokio::time::sleep(PAUSE).await;
@@ -41,7 +48,10 @@ pub(super) async fn run(pool: Rc<Pool>, listener: AsyncFd<OwnedFd>, mut draining
         }
     }
     if let Err(error) = take_all(&pool, &listener) {
-        tracing::error!("pool {}: could not accept a host's connection: {error}", pool.name);
+        tracing::error!(
+            "pool {}: could not accept a host's connection: {error}",
+            pool.name
+        );
     }
     pool.state().drain();
 }
@@ -49,11 +59,14 @@ pub(super) async fn run(pool: Rc<Pool>, listener: AsyncFd<OwnedFd>, mut draining
 /// Accepts until nobody waits.
 fn take_all(pool: &Rc<Pool>, listener: &AsyncFd<OwnedFd>) -> io::Result<()> {
     loop {
-        match accept4(listener.as_raw_fd(), SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC) {
+        match accept4(
+            listener.as_raw_fd(),
+            SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
+        ) {
             Ok(raw) => {
                 let socket = own(raw);
-                // no such option on a unix socket: nothing to switch off there
-                let _: nix::Result<()> = setsockopt(&socket, TcpNoDelay, &true);
+                // a unix socket has no such option, and nothing to switch off
+                setsockopt(&socket, TcpNoDelay, &true).unwrap_or_default();
                 Host::serve(pool, socket)?;
             }
             Err(nix::Error::EAGAIN) => return Ok(()),

@@ -23,7 +23,9 @@ pub(super) async fn run(pool: String, worker: String, stream: &'static str, pipe
     loop {
         match pipe.read(&mut buffer).await {
             Ok(0) => break,
-            Ok(count) => lines.feed(&buffer[..count], |line| log_line(&pool, &worker, stream, line)),
+            Ok(count) => lines.feed(&buffer[..count], |line| {
+                log_line(&pool, &worker, stream, line);
+            }),
             Err(error) => {
                 tracing::error!("pool {pool}: could not read {stream} of {worker}: {error}");
                 break;
@@ -108,7 +110,10 @@ mod tests {
 
     #[test]
     fn lines_are_whole_however_they_come() {
-        assert_eq!(lines(&[b"a\nb", b"c\r\n", b"", b"last"]), ["a", "bc", "last"]);
+        assert_eq!(
+            lines(&[b"a\nb", b"c\r\n", b"", b"last"]),
+            ["a", "bc", "last"]
+        );
         assert_eq!(lines(&[b"\n\n"]), ["", ""]);
     }
 
@@ -116,7 +121,10 @@ mod tests {
     fn a_line_without_end_is_cut_and_nothing_is_lost() {
         let long = vec![b'x'; LINE_LIMIT * 2 + 5];
         let seen = lines(&[&long, b"\n"]);
-        assert_eq!(seen.iter().map(String::len).collect::<Vec<_>>(), [LINE_LIMIT, LINE_LIMIT, 5]);
+        assert_eq!(
+            seen.iter().map(String::len).collect::<Vec<_>>(),
+            [LINE_LIMIT, LINE_LIMIT, 5]
+        );
     }
 
     #[test]

@@ -29,7 +29,10 @@ use super::{
     link::{ID, Link},
     request::{Malformed, Requests},
 };
-use crate::{clock::Clock, control::{FromRelay, relay::PoolPlan}};
+use crate::{
+    clock::Clock,
+    control::{FromRelay, relay::PoolPlan},
+};
 
 /// A host's bytes of at least this length go to the worker as they lie; shorter ones are gathered into one write. In bytes.
 const DIRECT: usize = 4096;
@@ -154,7 +157,9 @@ pub(super) async fn run_timer(pool: Rc<Pool>) {
 impl State {
     /// For logs.
     pub(super) fn name(&self) -> String {
-        self.me.upgrade().map_or_else(String::new, |pool| pool.name.clone())
+        self.me
+            .upgrade()
+            .map_or_else(String::new, |pool| pool.name.clone())
     }
 
     /// Whether the pool accepts no more.
@@ -171,7 +176,10 @@ impl State {
     /// Says something to the supervisor.
     pub(super) fn say(&self, message: FromRelay) {
         if self.report.send(message).is_err() {
-            tracing::debug!("pool {}: nobody takes {message:?}: the relay is ending", self.name());
+            tracing::debug!(
+                "pool {}: nobody takes {message:?}: the relay is ending",
+                self.name()
+            );
         }
     }
 
@@ -240,8 +248,13 @@ impl State {
 
     /// END_REQUEST with a status other than complete.
     pub(super) fn reject(&self, host: &Host, id: u16, status: ProtocolStatus) {
-        tracing::debug!("pool {}: rejected request id {id} of a host: {status:?}", self.name());
-        reply(&host.connection, |out| encode::end_request(out, id, 0, status));
+        tracing::debug!(
+            "pool {}: rejected request id {id} of a host: {status:?}",
+            self.name()
+        );
+        reply(&host.connection, |out| {
+            encode::end_request(out, id, 0, status);
+        });
         host.answered(id);
     }
 
@@ -255,11 +268,17 @@ impl State {
     /// The parameters are complete: the request has arrived.
     pub(super) fn params_end(&mut self, host: &Host, id: u16) {
         let Some(key) = host.request(id) else { return };
-        let Some(request) = self.requests.get_mut(key) else { return };
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
         match request.read_params(&mut self.ids) {
             Ok(idempotent) => {
-                request.body_ended = request.body_left == Some(0) || request.role == Some(Role::Authorizer);
-                self.tell(Event::RequestArrived { request: key, idempotent });
+                request.body_ended =
+                    request.body_left == Some(0) || request.role == Some(Role::Authorizer);
+                self.tell(Event::RequestArrived {
+                    request: key,
+                    idempotent,
+                });
             }
             Err(Malformed) => self.turn_away(key, &answers::MALFORMED),
         }
@@ -282,7 +301,9 @@ impl State {
     /// A piece of the body.
     pub(super) fn body(&mut self, host: &Host, id: u16, bytes: &[u8]) {
         let Some(key) = host.request(id) else { return };
-        let Some(request) = self.requests.get_mut(key) else { return };
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
         if request.body_ended {
             return;
         }
@@ -292,7 +313,8 @@ impl State {
             if taken.len() >= DIRECT {
                 link.flush();
                 for part in taken.chunks(BODY_RECORD) {
-                    let length = u16::try_from(part.len()).expect("a record's part is at most 32 KiB");
+                    let length =
+                        u16::try_from(part.len()).expect("a record's part is at most 32 KiB");
                     let header = Header::new(RecordType::Stdin, ID, length).encode();
                     let parts = [std::io::IoSlice::new(&header), std::io::IoSlice::new(part)];
                     if link.connection.write(&parts) > 0 {
@@ -300,7 +322,8 @@ impl State {
                     }
                 }
             } else {
-                link.connection.queue(|out| encode::stream(out, RecordType::Stdin, ID, taken));
+                link.connection
+                    .queue(|out| encode::stream(out, RecordType::Stdin, ID, taken));
             }
             self.dirty.push(link);
         }
@@ -312,7 +335,9 @@ impl State {
     /// The end of the body.
     pub(super) fn body_end(&mut self, host: &Host, id: u16) {
         let Some(key) = host.request(id) else { return };
-        let Some(request) = self.requests.get_mut(key) else { return };
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
         if request.body_ended {
             return;
         }
@@ -323,7 +348,8 @@ impl State {
         request.body_ended = true;
         if let Some(link) = request.link.clone() {
             link.body_sent.set(true);
-            link.connection.queue(|out| encode::stream_end(out, RecordType::Stdin, ID));
+            link.connection
+                .queue(|out| encode::stream_end(out, RecordType::Stdin, ID));
             self.dirty.push(link);
         }
     }
@@ -331,7 +357,9 @@ impl State {
     /// ABORT_REQUEST: the host wants no answer.
     pub(super) fn abort(&mut self, host: &Host, id: u16) {
         let Some(key) = host.request(id) else { return };
-        reply(&host.connection, |out| encode::end_request(out, id, 0, ProtocolStatus::RequestComplete));
+        reply(&host.connection, |out| {
+            encode::end_request(out, id, 0, ProtocolStatus::RequestComplete);
+        });
         host.answered(id);
         self.host_gone(key);
     }
@@ -345,7 +373,11 @@ impl State {
             index += 1;
             self.weigh_body(key);
             full |= self.requests.get_mut(key).is_some_and(|request| {
-                request.full() || request.link.as_ref().is_some_and(|link| link.connection.waiting() > BODY_AHEAD)
+                request.full()
+                    || request
+                        .link
+                        .as_ref()
+                        .is_some_and(|link| link.connection.waiting() > BODY_AHEAD)
             });
         }
         if full {
@@ -356,7 +388,11 @@ impl State {
     /// A host took all that waited for it: its workers may be read again.
     pub(super) fn host_drained(&mut self, host: &Host) {
         for (_, key) in host.active.borrow().iter() {
-            if let Some(link) = self.requests.get_mut(*key).and_then(|request| request.link.as_ref()) {
+            if let Some(link) = self
+                .requests
+                .get_mut(*key)
+                .and_then(|request| request.link.as_ref())
+            {
                 link.connection.resume();
             }
         }
@@ -364,13 +400,18 @@ impl State {
 
     /// Keeps the machine informed of whether we wait for the host's body: that time is not the worker's.
     pub(super) fn weigh_body(&mut self, key: RequestKey) {
-        let Some(request) = self.requests.get_mut(key) else { return };
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
         let Some(link) = &request.link else { return };
         let awaited = !request.body_ended && link.connection.waiting() == 0;
         if awaited != request.body_awaited {
             request.body_awaited = awaited;
-            let event =
-                if awaited { Event::BodyAwaited { request: key } } else { Event::BodyResumed { request: key } };
+            let event = if awaited {
+                Event::BodyAwaited { request: key }
+            } else {
+                Event::BodyResumed { request: key }
+            };
             self.tell(event);
             self.rest();
         }

@@ -34,16 +34,28 @@ pub(super) async fn run(pool: Rc<Pool>, worker: WorkerId, socket: std::path::Pat
     let connection = match connect_unix(&socket).and_then(Connection::new) {
         Ok(connection) => connection,
         Err(error) => {
-            tracing::info!("pool {}: could not connect to worker {worker}: {error}", pool.name);
+            tracing::info!(
+                "pool {}: could not connect to worker {worker}: {error}",
+                pool.name
+            );
             return;
         }
     };
-    let probe =
-        Probe { connection, web_server: RefCell::new(WebServer::new()), answered: Cell::new(false) };
-    probe.connection.queue(|out| encode::get_values(out, &["FCGI_MAX_CONNS", "FCGI_MAX_REQS", "FCGI_MPXS_CONNS"]));
+    let probe = Probe {
+        connection,
+        web_server: RefCell::new(WebServer::new()),
+        answered: Cell::new(false),
+    };
+    probe.connection.queue(|out| {
+        encode::get_values(out, &["FCGI_MAX_CONNS", "FCGI_MAX_REQS", "FCGI_MPXS_CONNS"]);
+    });
     probe.connection.flush();
     let end = drive(&probe).await;
-    tracing::debug!("pool {}: probe of worker {worker}: {end:?}, answered: {}", pool.name, probe.answered.get());
+    tracing::debug!(
+        "pool {}: probe of worker {worker}: {end:?}, answered: {}",
+        pool.name,
+        probe.answered.get()
+    );
     if probe.answered.get() || listens(&socket) {
         pool.state().say(FromRelay::WorkerAnswered(worker));
     }

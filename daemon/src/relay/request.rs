@@ -84,7 +84,9 @@ impl Request {
             }
             match name {
                 b"REQUEST_METHOD" => found.idempotent = stockade_protocol::idempotent(value),
-                b"CONTENT_LENGTH" if !value.is_empty() => self.body_left = Some(number(value).ok_or(Malformed)?),
+                b"CONTENT_LENGTH" if !value.is_empty() => {
+                    self.body_left = Some(number(value).ok_or(Malformed)?);
+                }
                 b"REQUEST_ID" if ids::acceptable(value) => {
                     found.request_id = true;
                     self.id.clear();
@@ -103,15 +105,27 @@ impl Request {
 
     /// A parameter's value; the last one where there are several.
     pub(super) fn param(&self, wanted: &[u8]) -> Option<&[u8]> {
-        Pairs::new(&self.params).filter_map(Result::ok).filter(|(name, _)| *name == wanted).last().map(|(_, value)| value)
+        Pairs::new(&self.params)
+            .filter_map(Result::ok)
+            .filter(|(name, _)| *name == wanted)
+            .last()
+            .map(|(_, value)| value)
     }
 
     /// For logs: the method and the path, without control characters.
     pub(super) fn title(&self) -> String {
         let method = self.param(b"REQUEST_METHOD").unwrap_or(b"?");
-        let path = self.param(b"REQUEST_URI").or_else(|| self.param(b"SCRIPT_NAME")).unwrap_or(b"?");
+        let path = self
+            .param(b"REQUEST_URI")
+            .or_else(|| self.param(b"SCRIPT_NAME"))
+            .unwrap_or(b"?");
         let path = &path[..path.len().min(256)];
-        format!("{} {} {}", self.name(), method.escape_ascii(), path.escape_ascii())
+        format!(
+            "{} {} {}",
+            self.name(),
+            method.escape_ascii(),
+            path.escape_ascii()
+        )
     }
 
     /// Its name, for logs and headers.
@@ -124,7 +138,9 @@ impl Request {
         let taken = match &mut self.body_left {
             None => bytes,
             Some(left) => {
-                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                let count = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
                 *left -= count as u64;
                 &bytes[..count]
             }
@@ -151,13 +167,31 @@ impl Request {
 
     fn clear(&mut self) {
         let serial = self.serial;
-        let spare = [&mut self.params, &mut self.id, &mut self.body, &mut self.head].map(|buffer| {
+        let spare = [
+            &mut self.params,
+            &mut self.id,
+            &mut self.body,
+            &mut self.head,
+        ]
+        .map(|buffer| {
             let mut buffer = mem::take(buffer);
             buffer.clear();
-            if buffer.capacity() > KEPT { Vec::new() } else { buffer }
+            if buffer.capacity() > KEPT {
+                Vec::new()
+            } else {
+                buffer
+            }
         });
         let [params, id, body, head] = spare;
-        *self = Self { serial, params, id, body, head, holds_body: true, ..Self::default() };
+        *self = Self {
+            serial,
+            params,
+            id,
+            body,
+            head,
+            holds_body: true,
+            ..Self::default()
+        };
     }
 }
 
@@ -174,7 +208,10 @@ fn number(text: &[u8]) -> Option<u64> {
 
 fn without(params: &[u8], dropped: &[u8]) -> Vec<u8> {
     let mut kept = Vec::with_capacity(params.len());
-    for (name, value) in Pairs::new(params).filter_map(Result::ok).filter(|(name, _)| *name != dropped) {
+    for (name, value) in Pairs::new(params)
+        .filter_map(Result::ok)
+        .filter(|(name, _)| *name != dropped)
+    {
         encode_pair(&mut kept, name, value);
     }
     kept
@@ -191,18 +228,26 @@ impl Requests {
     /// A place for a new request of `host`.
     pub(super) fn insert(&mut self, host: Rc<Host>, id: u16, role: Role) -> RequestKey {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Request { holds_body: true, ..Request::default() });
+            self.places.push(Request {
+                holds_body: true,
+                ..Request::default()
+            });
             u32::try_from(self.places.len() - 1).expect("fewer requests than there are descriptors")
         });
         let request = &mut self.places[index as usize];
         request.host = Some((host, id));
         request.role = Some(role);
-        RequestKey { index, serial: request.serial }
+        RequestKey {
+            index,
+            serial: request.serial,
+        }
     }
 
     /// The request, if it has not ended.
     pub(super) fn get_mut(&mut self, key: RequestKey) -> Option<&mut Request> {
-        self.places.get_mut(key.index as usize).filter(|request| request.serial == key.serial)
+        self.places
+            .get_mut(key.index as usize)
+            .filter(|request| request.serial == key.serial)
     }
 
     /// Ends it: its place is free.
@@ -220,7 +265,10 @@ mod tests {
     use super::*;
 
     fn request(pairs: &[(&[u8], &[u8])]) -> Request {
-        let mut request = Request { holds_body: true, ..Request::default() };
+        let mut request = Request {
+            holds_body: true,
+            ..Request::default()
+        };
         for (name, value) in pairs {
             encode_pair(&mut request.params, name, value);
         }
@@ -238,7 +286,10 @@ mod tests {
         let mut unnamed = request(&[(b"REQUEST_ID", b"not fit\n"), (b"REQUEST_METHOD", b"POST")]);
         assert_eq!(unnamed.read_params(&mut ids), Ok(false));
         assert_eq!(unnamed.id.len(), 16);
-        assert_eq!(unnamed.param(b"REQUEST_ID").map(<[u8]>::to_vec), Some(unnamed.id.clone()));
+        assert_eq!(
+            unnamed.param(b"REQUEST_ID").map(<[u8]>::to_vec),
+            Some(unnamed.id.clone())
+        );
     }
 
     #[test]
@@ -252,7 +303,11 @@ mod tests {
     #[test]
     fn malformed_parameters_are_refused() {
         let mut ids = ids::RequestIds::new(1);
-        for pairs in [[(&b"A=B"[..], &b"c"[..])], [(b"A", b"\0")], [(b"CONTENT_LENGTH", b"-1")]] {
+        for pairs in [
+            [(&b"A=B"[..], &b"c"[..])],
+            [(b"A", b"\0")],
+            [(b"CONTENT_LENGTH", b"-1")],
+        ] {
             assert_eq!(request(&pairs).read_params(&mut ids), Err(Malformed));
         }
         let mut cut = request(&[(b"A", b"B")]);

@@ -10,14 +10,7 @@ use stockade_protocol::{
     web_server,
 };
 
-use super::{
-    answers::Answer,
-    connection::End,
-    front::READ_AHEAD,
-    link::Link,
-    output,
-    pool::State,
-};
+use super::{answers::Answer, connection::End, front::READ_AHEAD, link::Link, output, pool::State};
 
 /// `header-buffer-size`: bytes of a response head.
 const HEAD_LIMIT: usize = 32 * 1024;
@@ -34,7 +27,10 @@ struct Forward {
 
 impl Forward {
     const fn new() -> Self {
-        Self { stretches: [(0, 0); STRETCHES], count: 0 }
+        Self {
+            stretches: [(0, 0); STRETCHES],
+            count: 0,
+        }
     }
 
     fn full(&self) -> bool {
@@ -42,7 +38,11 @@ impl Forward {
     }
 
     fn push(&mut self, start: usize, end: usize) {
-        match self.count.checked_sub(1).and_then(|last| self.stretches.get_mut(last)) {
+        match self
+            .count
+            .checked_sub(1)
+            .and_then(|last| self.stretches.get_mut(last))
+        {
             Some(last) if last.1 == start => last.1 = end,
             _ => {
                 self.stretches[self.count] = (start, end);
@@ -71,7 +71,11 @@ impl State {
     /// A worker sent `buffer[HEADER_LEN..]`.
     pub(super) fn link_bytes(&mut self, link: &Link, buffer: &mut [u8]) {
         let Some(key) = link.request.get() else {
-            tracing::info!("pool {}: {} sent bytes unasked", self.name(), self.worker_title(link.worker));
+            tracing::info!(
+                "pool {}: {} sent bytes unasked",
+                self.name(),
+                self.worker_title(link.worker)
+            );
             self.forget_idle(link);
             link.drop_it();
             return;
@@ -116,12 +120,26 @@ impl State {
             }
             web_server::Answer::Stderr(fragment) => {
                 let text = fragment.content.of(buffer);
-                output::log_lines(&self.name(), &self.worker_title(link.worker), "FCGI_STDERR", text);
+                output::log_lines(
+                    &self.name(),
+                    &self.worker_title(link.worker),
+                    "FCGI_STDERR",
+                    text,
+                );
                 Step::Goes
             }
-            web_server::Answer::End { app_status: _, status: 0 } => {
-                let Some(request) = self.requests.get_mut(key) else { return Step::Ended };
-                if request.head_sent || request.host.is_none() { Step::Ended } else { Step::Bad("no-response-head") }
+            web_server::Answer::End {
+                app_status: _,
+                status: 0,
+            } => {
+                let Some(request) = self.requests.get_mut(key) else {
+                    return Step::Ended;
+                };
+                if request.head_sent || request.host.is_none() {
+                    Step::Ended
+                } else {
+                    Step::Bad("no-response-head")
+                }
             }
             web_server::Answer::End { .. } => Step::Bad("request-rejected"),
             web_server::Answer::Values | web_server::Answer::Ignored => Step::Goes,
@@ -129,33 +147,52 @@ impl State {
     }
 
     /// A piece of STDOUT.
-    fn output(&mut self, key: RequestKey, fragment: Fragment, buffer: &mut [u8], forward: &mut Forward) -> Step {
-        let Some(request) = self.requests.get_mut(key) else { return Step::Enough };
+    fn output(
+        &mut self,
+        key: RequestKey,
+        fragment: Fragment,
+        buffer: &mut [u8],
+        forward: &mut Forward,
+    ) -> Step {
+        let Some(request) = self.requests.get_mut(key) else {
+            return Step::Enough;
+        };
         let content = fragment.content;
         let Some((host, id)) = &request.host else {
             request.discarded += content.len();
-            return if request.discarded > DISCARD_LIMIT { Step::Enough } else { Step::Goes };
+            return if request.discarded > DISCARD_LIMIT {
+                Step::Enough
+            } else {
+                Step::Goes
+            };
         };
         let id = *id;
         if !request.head_sent {
             let bytes = content.of(buffer);
             let scanned = request.head.len();
             request.head_begun = true;
-            let whole = scanned == 0 && head::find_end(bytes, 0).is_some_and(|end| passable(&bytes[..end]));
+            let whole =
+                scanned == 0 && head::find_end(bytes, 0).is_some_and(|end| passable(&bytes[..end]));
             if !whole {
                 request.head.extend_from_slice(bytes);
                 let Some(end) = head::find_end(&request.head, scanned) else {
-                    return if request.head.len() > HEAD_LIMIT { Step::Bad("response-head-too-large") } else { Step::Goes };
+                    return if request.head.len() > HEAD_LIMIT {
+                        Step::Bad("response-head-too-large")
+                    } else {
+                        Step::Goes
+                    };
                 };
                 if head::parse(&request.head[..end]).is_err() {
                     return Step::Bad("malformed-response-head");
                 }
                 remove_our_header(&mut request.head, end);
-                host.connection.queue(|out| encode::stream(out, RecordType::Stdout, id, &request.head));
+                host.connection
+                    .queue(|out| encode::stream(out, RecordType::Stdout, id, &request.head));
                 host.connection.flush();
             }
             request.head_sent = true;
-            self.dispatch.handle(Event::HeadReceived { request: key }, self.clock.now());
+            self.dispatch
+                .handle(Event::HeadReceived { request: key }, self.clock.now());
             if !whole {
                 return Step::Goes;
             }
@@ -167,23 +204,36 @@ impl State {
 
     /// Writes to the host what is to go to it, with the end of the response when it is complete.
     fn forward(&mut self, key: RequestKey, buffer: &[u8], forward: &mut Forward, ended: bool) {
-        let Some(request) = self.requests.get_mut(key) else { return };
-        let Some((host, id)) = &request.host else { return };
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        let Some((host, id)) = &request.host else {
+            return;
+        };
         self.trailer.clear();
         if ended {
             encode::response_end(&mut self.trailer, *id, 0);
         }
         let mut parts = [IoSlice::new(&[]); STRETCHES + 1];
         let mut count = 0;
-        let stretches = forward.stretches.iter().take(forward.count).filter_map(|&(start, end)| buffer.get(start..end));
-        for (part, bytes) in parts.iter_mut().zip(stretches.chain(ended.then_some(self.trailer.as_slice()))) {
+        let stretches = forward
+            .stretches
+            .iter()
+            .take(forward.count)
+            .filter_map(|&(start, end)| buffer.get(start..end));
+        for (part, bytes) in parts
+            .iter_mut()
+            .zip(stretches.chain(ended.then_some(self.trailer.as_slice())))
+        {
             *part = IoSlice::new(bytes);
             count += 1;
         }
         forward.count = 0;
         if count > 0 {
             host.connection.write(&parts[..count]);
-            if host.connection.waiting() > READ_AHEAD && let Some(link) = &request.link {
+            if host.connection.waiting() > READ_AHEAD
+                && let Some(link) = &request.link
+            {
                 link.connection.pause();
             }
         }
@@ -195,7 +245,12 @@ impl State {
             Step::Ended => self.ended(key, link, left_over),
             Step::Enough => self.end_link(key, link),
             Step::Broke => {
-                self.dispatch.handle(Event::WorkerBroke { worker: link.worker }, self.clock.now());
+                self.dispatch.handle(
+                    Event::WorkerBroke {
+                        worker: link.worker,
+                    },
+                    self.clock.now(),
+                );
                 self.bad(key, "protocol-error");
             }
             Step::Bad(cause) => self.bad(key, cause),
@@ -204,7 +259,9 @@ impl State {
 
     /// The response is complete; the connection is kept if nothing of the request is left on it.
     fn ended(&mut self, key: RequestKey, link: &Link, left_over: bool) {
-        let Some(request) = self.requests.get_mut(key) else { return };
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
         let (host, kept) = (request.host.take(), request.link.take());
         if let Some((host, id)) = host {
             self.host_answered(&host, id);
@@ -233,7 +290,14 @@ impl State {
     }
 
     fn bad(&mut self, key: RequestKey, cause: &str) {
-        self.answer_for_worker(key, &Answer { status: 502, cause, retry_after: None });
+        self.answer_for_worker(
+            key,
+            &Answer {
+                status: 502,
+                cause,
+                retry_after: None,
+            },
+        );
         self.tell(Event::RequestEnded { request: key });
     }
 
@@ -243,7 +307,9 @@ impl State {
             self.forget_idle(link);
             return;
         };
-        let Some(request) = self.requests.get_mut(key) else { return };
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
         if request.head_sent && link.output_ended.get() && end == End::Closed {
             // some programs leave out END_REQUEST
             self.forward(key, &[], &mut Forward::new(), true);
@@ -251,21 +317,38 @@ impl State {
         } else if request.host.is_none() {
             self.end_link(key, link);
         } else if request.head_sent {
-            self.answer_for_worker(key, &Answer { status: 502, cause: "worker-died", retry_after: None });
+            self.answer_for_worker(
+                key,
+                &Answer {
+                    status: 502,
+                    cause: "worker-died",
+                    retry_after: None,
+                },
+            );
             self.tell(Event::RequestEnded { request: key });
         } else {
             request.link = None;
             let held = request.held();
-            self.tell(Event::RequestFailed { request: key, sent: link.touched.get(), held });
+            self.tell(Event::RequestFailed {
+                request: key,
+                sent: link.touched.get(),
+                held,
+            });
         }
         self.rest();
     }
 
     /// A worker took everything that waited for it: its host may send more.
     pub(super) fn link_drained(&mut self, link: &Link) {
-        let Some(key) = link.request.get() else { return };
+        let Some(key) = link.request.get() else {
+            return;
+        };
         self.weigh_body(key);
-        if let Some((host, _)) = self.requests.get_mut(key).and_then(|request| request.host.as_ref()) {
+        if let Some((host, _)) = self
+            .requests
+            .get_mut(key)
+            .and_then(|request| request.host.as_ref())
+        {
             host.connection.resume();
         }
     }
@@ -273,7 +356,9 @@ impl State {
     /// A connection that runs nothing is no longer kept.
     fn forget_idle(&mut self, link: &Link) {
         if let Some(worker) = self.workers.get_mut(&link.worker) {
-            worker.idle.retain(|kept| !std::ptr::eq(&raw const **kept, link));
+            worker
+                .idle
+                .retain(|kept| !std::ptr::eq(&raw const **kept, link));
         }
     }
 }
@@ -285,7 +370,8 @@ fn put_header(buffer: &mut [u8], fragment: Fragment, id: u16) {
     let length = u16::try_from(content.len()).expect("a fragment is a part of one record");
     let mut header = Header::new(RecordType::Stdout, 0, length);
     header.request_id = id;
-    record::patch(&mut buffer[content.start - HEADER_LEN..], header);
+    let patched = record::patch(&mut buffer[content.start - HEADER_LEN..], header);
+    debug_assert!(patched, "a header lies before every piece of content");
 }
 
 /// Whether a head can go on as it is: well-formed, and without a header that only we may send.
@@ -308,7 +394,10 @@ fn remove_our_header(bytes: &mut Vec<u8>, end: usize) {
     for line in head.split_inclusive(|byte| *byte == b'\n') {
         // a folded line goes with the one before it
         if !matches!(line.first(), Some(b' ' | b'\t')) {
-            ours = line.split(|byte| *byte == b':').next().is_some_and(|name| is_ours(name.trim_ascii()));
+            ours = line
+                .split(|byte| *byte == b':')
+                .next()
+                .is_some_and(|name| is_ours(name.trim_ascii()));
         }
         if !ours {
             kept.extend_from_slice(line);

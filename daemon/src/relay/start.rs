@@ -21,7 +21,10 @@ use super::{
 impl State {
     /// Writes the request to a kept connection of the worker, or to a new one.
     pub(super) fn hand_out(&mut self, key: RequestKey, worker: WorkerId) {
-        let kept = self.workers.get_mut(&worker).and_then(|known| known.idle.pop());
+        let kept = self
+            .workers
+            .get_mut(&worker)
+            .and_then(|known| known.idle.pop());
         if let Some(link) = kept.or_else(|| self.connect(worker)) {
             self.write_request(key, &link);
         } else {
@@ -36,7 +39,9 @@ impl State {
             Ok(link) => Some(link),
             Err(error) => {
                 let (name, pid) = (&pool.name, known.pid);
-                tracing::info!("pool {name}: could not connect to worker {worker} (pid {pid}): {error}");
+                tracing::info!(
+                    "pool {name}: could not connect to worker {worker} (pid {pid}): {error}"
+                );
                 None
             }
         }
@@ -79,9 +84,15 @@ impl State {
     /// The connection was closed before anything of the request was written to it. A kept one says nothing of its worker
     /// (many close between requests): a new one is tried.
     pub(super) fn stale(&mut self, link: &Rc<Link>) {
-        let Some(key) = link.request.get() else { return };
+        let Some(key) = link.request.get() else {
+            return;
+        };
         link.drop_it();
-        let again = if link.used.get() { self.connect(link.worker) } else { None };
+        let again = if link.used.get() {
+            self.connect(link.worker)
+        } else {
+            None
+        };
         match again {
             Some(fresh) => self.write_request(key, &fresh),
             None => {
@@ -92,16 +103,29 @@ impl State {
     }
 
     fn unsent(&mut self, key: RequestKey) {
-        let Some(request) = self.requests.get_mut(key) else { return };
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
         request.link = None;
         let held = request.held();
-        self.dispatch.handle(Event::RequestFailed { request: key, sent: false, held }, self.clock.now());
+        self.dispatch.handle(
+            Event::RequestFailed {
+                request: key,
+                sent: false,
+                held,
+            },
+            self.clock.now(),
+        );
         self.drop_if_alone(key);
     }
 
     /// Forgets a request that runs nowhere and whose host is gone.
     pub(super) fn drop_if_alone(&mut self, key: RequestKey) {
-        if self.requests.get_mut(key).is_some_and(|request| request.host.is_none() && request.link.is_none()) {
+        if self
+            .requests
+            .get_mut(key)
+            .is_some_and(|request| request.host.is_none() && request.link.is_none())
+        {
             self.requests.remove(key);
         }
     }

@@ -1,12 +1,6 @@
 //! The relay's threads: one for the control socket and the workers' pipes, the others for pools, each a runtime of its own.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    os::fd::OwnedFd,
-    rc::Rc,
-    thread,
-};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, rc::Rc, thread};
 
 use stockade_policy::{PoolId, WorkerId};
 use tokio::{
@@ -29,21 +23,33 @@ const CONTROL: &str = "STOCKADE_CONTROL_FD";
 /// Why the relay cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RelayError {
-    #[error("could not take the control socket: {CONTROL} is not set; the relay is started by `stockade serve`")]
+    #[error(
+        "could not take the control socket: {CONTROL} is not set; the relay is started by `stockade serve`"
+    )]
     NoControl,
     #[error("could not {step}: {source}")]
-    System { step: &'static str, source: io::Error },
+    System {
+        step: &'static str,
+        source: io::Error,
+    },
     #[error("could not read the control socket: {0}")]
     Control(#[from] ChannelError),
     #[error("could not read the supervisor's message: {0}")]
     Message(#[from] serde_json::Error),
-    #[error("could not begin: the supervisor's first message was not `begin` of version {}", crate::control::relay::VERSION)]
+    #[error(
+        "could not begin: the supervisor's first message was not `begin` of version {}",
+        crate::control::relay::VERSION
+    )]
     NoBeginning,
 }
 
 /// What a pool's thread is told.
 enum ToPool {
-    Added { plan: PoolPlan, seed: u64, listeners: Vec<OwnedFd> },
+    Added {
+        plan: PoolPlan,
+        seed: u64,
+        listeners: Vec<OwnedFd>,
+    },
     Told(PoolId, ToRelay),
 }
 
@@ -57,21 +63,35 @@ fn single_threaded() -> Result<runtime::Runtime, RelayError> {
     runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|source| RelayError::System { step: "make a runtime", source })
+        .map_err(|source| RelayError::System {
+            step: "make a runtime",
+            source,
+        })
 }
 
 async fn serve() -> Result<(), RelayError> {
-    let control = Channel::new(take_control()?)
-        .map_err(|source| RelayError::System { step: "register the control socket", source })?;
+    let control = Channel::new(take_control()?).map_err(|source| RelayError::System {
+        step: "register the control socket",
+        source,
+    })?;
     let mut buffer = vec![0; MAX_MESSAGE];
     let (message, _) = receive(&control, &mut buffer).await?;
-    let ToRelay::Begin { version: crate::control::relay::VERSION, threads, log_level } = message else {
+    let ToRelay::Begin {
+        version: crate::control::relay::VERSION,
+        threads,
+        log_level,
+    } = message
+    else {
         return Err(RelayError::NoBeginning);
     };
     log::start(log_level);
     let (report, mut reports) = mpsc::unbounded_channel();
     let (all_drained, mut drained) = mpsc::unbounded_channel();
-    let mut relay = Relay { threads: Vec::new(), pools: BTreeMap::new(), draining: watch::Sender::new(false) };
+    let mut relay = Relay {
+        threads: Vec::new(),
+        pools: BTreeMap::new(),
+        draining: watch::Sender::new(false),
+    };
     for number in 0..threads.max(1) {
         relay.start_thread(number, report.clone(), all_drained.clone())?;
     }
@@ -100,13 +120,19 @@ async fn serve() -> Result<(), RelayError> {
     }
 }
 
-async fn receive(control: &Channel, buffer: &mut [u8]) -> Result<(ToRelay, Vec<OwnedFd>), RelayError> {
+async fn receive(
+    control: &Channel,
+    buffer: &mut [u8],
+) -> Result<(ToRelay, Vec<OwnedFd>), RelayError> {
     let (length, descriptors) = control.receive(buffer).await?;
     Ok((serde_json::from_slice(&buffer[..length])?, descriptors))
 }
 
 fn take_control() -> Result<OwnedFd, RelayError> {
-    let raw = std::env::var(CONTROL).ok().and_then(|number| number.parse().ok()).ok_or(RelayError::NoControl)?;
+    let raw = std::env::var(CONTROL)
+        .ok()
+        .and_then(|number| number.parse().ok())
+        .ok_or(RelayError::NoControl)?;
     // the launcher made it for us, and nothing else in the process knows it
     Ok(own(raw))
 }
@@ -131,10 +157,19 @@ impl Relay {
         thread::Builder::new()
             .name(format!("relay-{number}"))
             .spawn(move || {
-                let thread = PoolThread { clock: Clock::start(), report, all_drained, draining, pools: BTreeMap::new() };
+                let thread = PoolThread {
+                    clock: Clock::start(),
+                    report,
+                    all_drained,
+                    draining,
+                    pools: BTreeMap::new(),
+                };
                 LocalSet::new().block_on(&runtime, thread.run(receiver));
             })
-            .map_err(|source| RelayError::System { step: "start a thread", source })?;
+            .map_err(|source| RelayError::System {
+                step: "start a thread",
+                source,
+            })?;
         self.threads.push(sender);
         Ok(())
     }
@@ -144,12 +179,23 @@ impl Relay {
             ToRelay::PoolAdded(plan) => {
                 let thread = self.pools.len() % self.threads.len().max(1);
                 self.pools.insert(plan.pool, (thread, plan.name.clone()));
-                let seed = getrandom::u64()
-                    .map_err(|error| RelayError::System { step: "get randomness", source: io::Error::other(error) })?;
-                self.tell(plan.pool, ToPool::Added { plan: plan.clone(), seed, listeners: descriptors });
+                let seed = getrandom::u64().map_err(|error| RelayError::System {
+                    step: "get randomness",
+                    source: io::Error::other(error),
+                })?;
+                self.tell(
+                    plan.pool,
+                    ToPool::Added {
+                        plan: plan.clone(),
+                        seed,
+                        listeners: descriptors,
+                    },
+                );
                 return Ok(());
             }
-            ToRelay::WorkerLaunched { pool, worker, pid, .. } => {
+            ToRelay::WorkerLaunched {
+                pool, worker, pid, ..
+            } => {
                 self.read_output(*pool, *worker, *pid, descriptors);
                 *pool
             }
@@ -166,14 +212,20 @@ impl Relay {
     }
 
     fn tell(&self, pool: PoolId, message: ToPool) {
-        let thread = self.pools.get(&pool).and_then(|(thread, _)| self.threads.get(*thread));
+        let thread = self
+            .pools
+            .get(&pool)
+            .and_then(|(thread, _)| self.threads.get(*thread));
         if thread.is_none_or(|thread| thread.send(message).is_err()) {
             tracing::error!("relay: pool {pool} has no thread");
         }
     }
 
     fn read_output(&self, pool: PoolId, worker: WorkerId, pid: i32, descriptors: Vec<OwnedFd>) {
-        let name = self.pools.get(&pool).map_or_else(|| pool.to_string(), |(_, name)| name.clone());
+        let name = self
+            .pools
+            .get(&pool)
+            .map_or_else(|| pool.to_string(), |(_, name)| name.clone());
         for (pipe, stream) in descriptors.into_iter().zip(["stdout", "stderr"]) {
             let worker = format!("worker {worker} (pid {pid})");
             task::spawn_local(output::run(name.clone(), worker, stream, pipe));
@@ -194,7 +246,11 @@ impl PoolThread {
     async fn run(mut self, mut messages: mpsc::UnboundedReceiver<ToPool>) {
         while let Some(message) = messages.recv().await {
             match message {
-                ToPool::Added { plan, seed, listeners } => self.add(plan, seed, listeners),
+                ToPool::Added {
+                    plan,
+                    seed,
+                    listeners,
+                } => self.add(plan, seed, listeners),
                 ToPool::Told(id, message) => {
                     if let Some(pool) = self.pools.get(&id) {
                         tell(pool, message);
@@ -206,14 +262,27 @@ impl PoolThread {
 
     fn add(&mut self, plan: PoolPlan, seed: u64, listeners: Vec<OwnedFd>) {
         let id = plan.pool;
-        let pool = pool::Pool::new(plan, self.clock, seed, self.report.clone(), self.all_drained.clone());
+        let pool = pool::Pool::new(
+            plan,
+            self.clock,
+            seed,
+            self.report.clone(),
+            self.all_drained.clone(),
+        );
         task::spawn_local(pool::run_timer(Rc::clone(&pool)));
         for listener in listeners {
             match register(listener) {
                 Ok(listener) => {
-                    task::spawn_local(listener::run(Rc::clone(&pool), listener, self.draining.clone()));
+                    task::spawn_local(listener::run(
+                        Rc::clone(&pool),
+                        listener,
+                        self.draining.clone(),
+                    ));
                 }
-                Err(error) => tracing::error!("pool {}: could not register a listening socket: {error}", pool.name),
+                Err(error) => tracing::error!(
+                    "pool {}: could not register a listening socket: {error}",
+                    pool.name
+                ),
             }
         }
         self.pools.insert(id, pool);
@@ -224,13 +293,24 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
     match message {
         ToRelay::PoolChanged(plan) => pool.state().changed(plan.settings),
         ToRelay::PoolReported { state, .. } => pool.state().reported(state),
-        ToRelay::WorkerLaunched { worker, pid, socket, probe, .. } => {
+        ToRelay::WorkerLaunched {
+            worker,
+            pid,
+            socket,
+            probe,
+            ..
+        } => {
             pool.state().worker_launched(worker, pid, socket.clone());
             if probe {
                 task::spawn_local(probe::run(Rc::clone(pool), worker, socket));
             }
         }
-        ToRelay::WorkerOffered { worker, slots, maximum_requests, .. } => {
+        ToRelay::WorkerOffered {
+            worker,
+            slots,
+            maximum_requests,
+            ..
+        } => {
             pool.state().worker_offered(worker, slots, maximum_requests);
         }
         ToRelay::WorkerRetired { worker, .. } => pool.state().worker_retired(worker),

@@ -2,19 +2,34 @@
 
 use std::path::PathBuf;
 
-use stockade_policy::{PoolState, WorkerId, dispatch::{Event, Settings}};
+use stockade_policy::{
+    PoolState, WorkerId,
+    dispatch::{Event, Settings},
+};
 
 use super::pool::{State, Worker};
 
 impl State {
     /// It was launched; nothing is given to it yet.
     pub(super) fn worker_launched(&mut self, worker: WorkerId, pid: i32, socket: PathBuf) {
-        self.workers.insert(worker, Worker { socket, pid, retired: false, idle: Vec::new() });
+        self.workers.insert(
+            worker,
+            Worker {
+                socket,
+                pid,
+                retired: false,
+                idle: Vec::new(),
+            },
+        );
     }
 
     /// It may be given requests.
     pub(super) fn worker_offered(&mut self, worker: WorkerId, slots: u32, maximum_requests: u64) {
-        self.tell(Event::WorkerOffered { worker, slots, maximum_requests });
+        self.tell(Event::WorkerOffered {
+            worker,
+            slots,
+            maximum_requests,
+        });
         self.rest();
     }
 
