@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use nix::sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown};
+use nix::sys::socket::{self, MsgFlags, Shutdown, recv, shutdown};
 use stockade_protocol::record::HEADER_LEN;
 use tokio::io::unix::AsyncFd;
 
@@ -350,8 +350,13 @@ fn poll_read(peer: &impl Peer, context: &mut Context<'_>) -> Poll<Option<End>> {
 
 /// Writes once; 0 when the kernel has no room.
 fn send(socket: &AsyncFd<OwnedFd>, parts: &[IoSlice<'_>]) -> nix::Result<usize> {
+    let (socket, flags) = (socket.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
     loop {
-        match sendmsg::<()>(socket.as_raw_fd(), parts, &[], MsgFlags::MSG_NOSIGNAL, None) {
+        let result = match parts {
+            [part] => socket::send(socket, part, flags),
+            _ => socket::sendmsg::<()>(socket, parts, &[], flags, None),
+        };
+        match result {
             Err(nix::Error::EINTR) => {}
             Err(nix::Error::EAGAIN) => return Ok(0),
             result => return result,
