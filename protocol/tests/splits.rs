@@ -123,7 +123,7 @@ fn any_record() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn record(kind: u8, request_id: u16, content: &[u8], padding_length: u8) -> Vec<u8> {
-    let content_length = u16::try_from(content.len()).unwrap();
+    let content_length = u16::try_from(content.len()).expect("contents are short");
     let header = Header {
         kind,
         request_id,
@@ -160,7 +160,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
             }
             let mut wire = Vec::new();
             encode::begin_request(&mut wire, id, role, keep);
-            encode::params(&mut wire, id, &pairs).unwrap();
+            encode::params(&mut wire, id, &pairs).expect("pairs are short");
             encode::stream(&mut wire, RecordType::Stdin, id, &body);
             encode::stream_end(&mut wire, RecordType::Stdin, id);
             wire
