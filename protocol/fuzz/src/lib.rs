@@ -1,5 +1,5 @@
 //! What must hold for any bytes, cut in any way. The fuzz targets look for bytes that break it; the crate's tests run the same
-//! functions on generated records, on the corpus and on mutations of it.
+//! functions on generated records, on the corpus and on mutations of it. `cargo +nightly fuzz run TARGET`, in `protocol/`, looks on.
 
 pub mod told;
 
@@ -214,14 +214,11 @@ pub fn application_law(bytes: &[u8], sizes: &[u8]) {
         assert_eq!(whole.told.lines(), cut.told.lines());
         assert_eq!(whole.application.active(), cut.application.active());
         assert_eq!(whole.application.idle(), cut.application.idle());
-        for id in 0..=u16::MAX {
+        for id in 0..300 {
             assert_eq!(
                 whole.application.stdin_ended(id),
                 cut.application.stdin_ended(id)
             );
-            if id > 300 {
-                break;
-            }
         }
     }
 }
