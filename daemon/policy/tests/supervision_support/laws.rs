@@ -213,7 +213,7 @@ impl Laws {
                 .map(|worker| (worker.state, worker.generation))
                 .collect();
             let wanted = (WorkerState::Ready, pool.generation);
-            let processes = usize::try_from(pool.wanted).unwrap();
+            let processes = size(pool.wanted);
             assert_eq!(states, vec![wanted; processes], "{pool:?}");
             let answered = known.finished.contains(&known.newest)
                 || known.abandoned.contains(&known.newest)
