@@ -286,10 +286,11 @@ fn a_clock_jump_costs_a_healthy_worker_nothing_and_gives_a_stopping_one_its_time
 #[test]
 fn a_clock_that_goes_back_stands_still() {
     play(
-        "10000  add startup=1000   | report starting, start 1 g1
-         5000   launched 1         |
-         5500   jump               |
-         11000  tick               | stop 1 startup-timeout",
+        "10000         add startup=1000   | report starting, start 1 g1
+         5000          exit 1 1           | forget 1 exit-code failed waits
+         10375..10500  tick               | start 2 g1
+         5500          jump               |
+         11375..11500  tick               | stop 2 startup-timeout",
     );
 }
 

@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Generation, PoolId, PoolState, Time, WorkerId};
 
-/// Every pool and every worker, in the order of their numbers.
+/// Every pool and every worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// The pools.
+    /// The pools, in the order of their numbers.
     pub pools: Vec<PoolSnapshot>,
-    /// The workers of all pools, until they are gone.
+    /// Their workers until they are gone, pool by pool in the order of their numbers.
     pub workers: Vec<WorkerSnapshot>,
     /// Events that came late, twice or about nobody since the start.
     pub ignored: u64,

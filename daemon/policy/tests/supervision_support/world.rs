@@ -1,0 +1,442 @@
+//! A world with faults: an operator who reloads at bad moments, programs that crash, hang and do not listen, messages
+//! that come late and twice, a clock that jumps. Its seed decides everything.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stockade_policy::supervision::{Action, Event, Exit, Settings, Supervision};
+use stockade_policy::{Backoff, Generation, Limit, PoolId, Random, Time, WorkerId};
+
+use crate::laws::Laws;
+
+/// How long KILL takes at most: a process may hang in the kernel.
+pub(crate) const SLOWEST_KILL: Duration = Duration::from_secs(12);
+/// How long a message is under way at most, and a timer late.
+pub(crate) const LATEST: Duration = Duration::from_millis(200);
+/// The faults end here.
+const TURMOIL: Duration = Duration::from_secs(20 * 60);
+/// And what they left behind is over by then.
+const CALM: Duration = Duration::from_secs(90 * 60);
+
+pub(crate) struct World {
+    machine: Supervision,
+    /// From some moment on, a copy that was saved and read back: it must do the same.
+    copy: Option<Supervision>,
+    laws: Laws,
+    now: Time,
+    /// What is to come, by time and serial number.
+    coming: BTreeMap<(Time, u64), Coming>,
+    serial: u64,
+    random: Random,
+    calm: bool,
+    processes: BTreeMap<WorkerId, Process>,
+    /// How the programs of a generation behave.
+    programs: BTreeMap<(PoolId, Generation), Program>,
+    /// Everything that was done, to compare runs.
+    pub(crate) log: Vec<String>,
+}
+
+enum Coming {
+    /// A message arrives.
+    Message(Event),
+    /// A process says something, if it is alive.
+    Word(Event, WorkerId),
+    /// A process ends, if it is alive.
+    Death(WorkerId, Exit),
+    Copy,
+    Jump(Duration),
+    Reload(PoolId, Option<Settings>),
+}
+
+#[derive(Clone, Copy)]
+enum Program {
+    Good,
+    Flaky,
+    Broken,
+    Hung,
+}
+
+struct Process {
+    alive: bool,
+    deaf: bool,
+    /// How long it takes to finish its requests; None: it never does.
+    drain: Option<Duration>,
+}
+
+/// How the daemon is ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ending {
+    Graceful,
+    Overdue,
+    Twice,
+    Fast,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let shutdown = Duration::from_millis(random.below(30_000));
+        let mut world = Self {
+            machine: Supervision::new(random.next(), shutdown),
+            copy: None,
+            laws: Laws::new(shutdown),
+            now: Time::default(),
+            coming: BTreeMap::new(),
+            serial: 0,
+            random,
+            calm: false,
+            processes: BTreeMap::new(),
+            programs: BTreeMap::new(),
+            log: Vec::new(),
+        };
+        for pool in 1..=1 + world.below(3) {
+            let pool = PoolId(u32::try_from(pool).expect("few pools"));
+            let settings = world.new_settings();
+            world.later(1000, Coming::Message(Event::PoolAdded { pool, settings }));
+            for _ in 0..world.below(8) {
+                let settings = world.chance(2).then(|| world.new_settings());
+                let at = Self::millis(TURMOIL);
+                world.later(at, Coming::Reload(pool, settings.clone()));
+            }
+        }
+        for _ in 0..world.below(3) {
+            let by = Duration::from_secs(world.below(24 * 3600));
+            world.later(Self::millis(TURMOIL), Coming::Jump(by));
+        }
+        world.later(Self::millis(TURMOIL), Coming::Copy);
+        world
+    }
+
+    /// The faults, then a calm in which everything must come right again.
+    pub(crate) fn live(&mut self) {
+        self.run(self.now.after(TURMOIL));
+        self.calm = true;
+        self.run(self.now.after(CALM));
+        self.laws.all_is_well(&self.machine.snapshot());
+    }
+
+    /// Only the faults: what comes next comes in the middle of them.
+    pub(crate) fn live_badly(&mut self) {
+        let until = self.random.below(Self::millis(TURMOIL));
+        self.run(self.now.after(Duration::from_millis(until)));
+    }
+
+    /// From here on the clock runs evenly, so that the end can be timed.
+    pub(crate) fn end(&mut self) {
+        self.coming
+            .retain(|_, coming| !matches!(coming, Coming::Jump(_)));
+        let ending = match self.below(4) {
+            0 => Ending::Graceful,
+            1 => Ending::Overdue,
+            2 => Ending::Twice,
+            _ => Ending::Fast,
+        };
+        self.log.push(format!("{ending:?}"));
+        match ending {
+            Ending::Graceful => {
+                self.deliver(Event::StopRequested);
+                self.later(20_000, Coming::Message(Event::RelayDrained));
+            }
+            Ending::Overdue => self.deliver(Event::StopRequested),
+            Ending::Twice => {
+                self.deliver(Event::StopRequested);
+                self.later(20_000, Coming::Message(Event::StopRequested));
+            }
+            Ending::Fast => self.deliver(Event::FastStopRequested),
+        }
+        self.run(self.now.after(CALM));
+        self.laws.is_finished();
+        assert_eq!(
+            self.machine.poll_timeout(),
+            None,
+            "nothing is left to wait for"
+        );
+    }
+
+    /// Whatever comes until `end`; what a jump made late is taken in late.
+    fn run(&mut self, end: Time) {
+        loop {
+            let late = Duration::from_millis(self.below(Self::millis(LATEST)));
+            let timer = self.machine.poll_timeout().map(|due| due.after(late));
+            let message = self.coming.keys().next().map(|(time, _)| *time);
+            let Some(next) = timer.into_iter().chain(message).min() else {
+                return;
+            };
+            if next > end {
+                return;
+            }
+            self.now = self.now.max(next);
+            while let Some(entry) = self.coming.first_entry()
+                && entry.key().0 <= self.now
+            {
+                let coming = entry.remove();
+                self.happen(coming);
+            }
+            self.tick();
+        }
+    }
+
+    fn happen(&mut self, coming: Coming) {
+        match coming {
+            Coming::Message(event) => self.deliver(event),
+            Coming::Word(event, worker) => {
+                if self
+                    .processes
+                    .get(&worker)
+                    .is_some_and(|process| process.alive)
+                {
+                    self.deliver(event);
+                }
+            }
+            Coming::Death(worker, exit) => {
+                let Some(process) = self.processes.get_mut(&worker) else {
+                    return;
+                };
+                if std::mem::replace(&mut process.alive, false) {
+                    let event = Event::WorkerExited { worker, exit };
+                    self.later(Self::millis(LATEST), Coming::Message(event));
+                }
+            }
+            Coming::Copy => {
+                let saved = serde_json::to_string(&self.machine).expect("it can be saved");
+                self.copy = Some(serde_json::from_str(&saved).expect("it can be read back"));
+            }
+            Coming::Jump(by) => self.now = self.now.after(by),
+            Coming::Reload(pool, settings) => {
+                if let Some(settings) = settings {
+                    self.deliver(Event::PoolChanged { pool, settings });
+                }
+                self.deliver(Event::ReloadRequested { pool });
+            }
+        }
+    }
+
+    /// Timers, now and then without need.
+    fn tick(&mut self) {
+        for _ in 0..4 {
+            let due = self
+                .machine
+                .poll_timeout()
+                .is_some_and(|due| due <= self.now);
+            if !due && !self.chance(10) {
+                return;
+            }
+            self.machine.handle_timeout(self.now);
+            if let Some(copy) = &mut self.copy {
+                copy.handle_timeout(self.now);
+            }
+            let done = self.act();
+            assert!(due || done == 0, "nothing was due, and something was done");
+        }
+        let due = self.machine.poll_timeout();
+        assert!(
+            due.is_none_or(|due| due > self.now),
+            "a timer is never done"
+        );
+    }
+
+    fn deliver(&mut self, event: Event) {
+        let once = matches!(
+            event,
+            Event::ReloadRequested { .. } | Event::StopRequested | Event::FastStopRequested
+        );
+        if !once && !self.calm && self.chance(8) {
+            self.later(100_000, Coming::Message(event.clone()));
+        }
+        self.log.push(format!("{:?} {event:?}", self.now));
+        self.laws
+            .happened(&event, self.now, &self.machine.snapshot());
+        self.machine.handle(event.clone(), self.now);
+        if let Some(copy) = &mut self.copy {
+            copy.handle(event, self.now);
+        }
+        self.act();
+    }
+
+    /// Takes every action, shows it to the laws, and lets it have its effect.
+    fn act(&mut self) -> usize {
+        let mut done = 0;
+        let snapshot = self.machine.snapshot();
+        while let Some(action) = self.machine.poll_action() {
+            if let Some(copy) = &mut self.copy {
+                assert_eq!(copy.poll_action().as_ref(), Some(&action), "a copy differs");
+            }
+            self.log.push(format!("{:?}   {action:?}", self.now));
+            self.laws.done(&action, self.now, &snapshot);
+            self.affect(&action);
+            done += 1;
+        }
+        self.laws.settled(&snapshot);
+        done
+    }
+
+    fn affect(&mut self, action: &Action) {
+        match *action {
+            Action::StartWorker {
+                pool,
+                worker,
+                generation,
+            } => self.begin(pool, worker, generation),
+            Action::RetireWorker { worker, .. } => {
+                if let Some(drain) = self.processes[&worker].drain {
+                    let event = Event::WorkerDrained { worker };
+                    self.later(Self::millis(drain), Coming::Message(event));
+                }
+            }
+            Action::StopWorker { worker, .. } => {
+                if !self.processes[&worker].deaf {
+                    let exit = if self.chance(2) {
+                        Exit::Signal(15)
+                    } else {
+                        Exit::Code(0)
+                    };
+                    self.later(3000, Coming::Death(worker, exit));
+                }
+            }
+            Action::KillWorker { worker } => {
+                let takes = if self.chance(10) {
+                    Self::millis(SLOWEST_KILL)
+                } else {
+                    50
+                };
+                self.later(takes, Coming::Death(worker, Exit::Signal(9)));
+            }
+            Action::OfferWorker { .. }
+            | Action::ForgetWorker { .. }
+            | Action::ReportPool { .. }
+            | Action::FinishReload { .. }
+            | Action::AbandonReload { .. }
+            | Action::DrainRelay
+            | Action::Finish => {}
+        }
+    }
+
+    /// A process starts: what it will do is decided by its program and chance.
+    fn begin(&mut self, pool: PoolId, worker: WorkerId, generation: Generation) {
+        let settings = self.laws.settings(pool, generation).clone();
+        let program = self.program_of(pool, generation);
+        let never_drains = self.chance(5)
+            && settings.graceful_timeout != Limit::OFF
+            && settings.eviction_timeout != Limit::OFF;
+        let process = Process {
+            alive: true,
+            deaf: !self.calm && self.chance(4),
+            drain: (!never_drains).then(|| Duration::from_millis(self.below(20_000))),
+        };
+        self.processes.insert(worker, process);
+        let launch = self.below(50);
+        let ready = launch + self.below(3000);
+        if matches!(program, Program::Flaky | Program::Broken) && self.chance(6) {
+            if let Some(process) = self.processes.get_mut(&worker) {
+                process.alive = false;
+            }
+            return self.at(launch, Coming::Message(Event::LaunchFailed { worker }));
+        }
+        self.at(
+            launch,
+            Coming::Word(Event::WorkerLaunched { worker }, worker),
+        );
+        match program {
+            Program::Broken => {
+                return self.at(launch + ready / 2, Coming::Death(worker, Exit::Code(1)));
+            }
+            Program::Hung if settings.startup_timeout != Limit::OFF => return,
+            Program::Good | Program::Flaky | Program::Hung => {}
+        }
+        self.at(ready, Coming::Word(Event::WorkerReady { worker }, worker));
+        let served = ready + self.below(5000);
+        self.at(served, Coming::Word(Event::WorkerServed { worker }, worker));
+        if matches!(program, Program::Flaky) {
+            self.misbehave(worker);
+        }
+        if !self.calm && self.chance(2) {
+            let at = served + self.below(60_000);
+            let event = Event::MaximumRequestsReached { worker };
+            self.at(at, Coming::Word(event, worker));
+        }
+    }
+
+    fn misbehave(&mut self, worker: WorkerId) {
+        let at = self.below(12_000);
+        let coming = match self.below(5) {
+            0 => Coming::Death(worker, Exit::Signal(11)),
+            1 => Coming::Death(worker, Exit::Code(0)),
+            2 => Coming::Word(Event::RequestTimedOut { worker }, worker),
+            3 => Coming::Word(Event::WorkerBroke { worker }, worker),
+            _ => return,
+        };
+        self.at(at, coming);
+    }
+
+    fn program_of(&mut self, pool: PoolId, generation: Generation) -> Program {
+        if self.calm {
+            return Program::Good;
+        }
+        let chosen = match self.below(6) {
+            0 => Program::Broken,
+            1 => Program::Hung,
+            2 | 3 => Program::Flaky,
+            _ => Program::Good,
+        };
+        let usual = *self.programs.entry((pool, generation)).or_insert(chosen);
+        // what it depends on comes and goes
+        if self.chance(4) { chosen } else { usual }
+    }
+
+    fn new_settings(&mut self) -> Settings {
+        let seconds = |world: &mut Self, most: u64| Duration::from_millis(world.below(most * 1000));
+        let limit = |world: &mut Self, most: u64| {
+            if world.chance(10) {
+                Limit::OFF
+            } else {
+                Limit::of(seconds(world, most))
+            }
+        };
+        Settings {
+            processes: u32::try_from(1 + self.below(5)).expect("few"),
+            surge: u32::try_from(1 + self.below(3)).expect("few"),
+            // long enough for a good program
+            startup_timeout: Limit(
+                limit(self, 20)
+                    .0
+                    .map(|limit| limit.max(Duration::from_secs(5))),
+            ),
+            graceful_timeout: limit(self, 65),
+            eviction_timeout: limit(self, 65),
+            shutdown_timeout: if self.chance(10) {
+                Duration::ZERO
+            } else {
+                seconds(self, 8)
+            },
+            backoff: Backoff {
+                initial: Duration::from_millis(500),
+                maximum: Duration::from_secs(60),
+            },
+        }
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random.below(bound)
+    }
+
+    /// One time in `times`.
+    fn chance(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    /// Within `most` milliseconds.
+    fn later(&mut self, most: u64, coming: Coming) {
+        let delay = self.below(most);
+        self.at(delay, coming);
+    }
+
+    fn at(&mut self, delay: u64, coming: Coming) {
+        self.serial += 1;
+        let time = self.now.after(Duration::from_millis(delay));
+        self.coming.insert((time, self.serial), coming);
+    }
+
+    fn millis(duration: Duration) -> u64 {
+        u64::try_from(duration.as_millis()).expect("a short time")
+    }
+}
