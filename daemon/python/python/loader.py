@@ -23,7 +23,8 @@ def load(target, python_path):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)
     location, name = split(target)
-    script = "/" in location or location.endswith((".py", ".wsgi"))
+    # blog.wsgi may be a module's name
+    script = "/" in location or location.endswith((".py", ".wsgi")) and os.path.isfile(location)
     if script:
         location = os.path.abspath(location)
     extend_path(python_path, os.path.dirname(location) if script else None)

@@ -4,11 +4,9 @@ import sys
 import traceback
 
 
-def write(line, error=None):
+def write(line, error, frames):
     text = line + "\n"
     if error is not None:
-        text += "".join(
-            traceback.format_exception(type(error), error, error.__traceback__)
-        )
+        text += "".join(traceback.format_exception(type(error), error, frames))
     sys.stderr.write(text)
     sys.stderr.flush()

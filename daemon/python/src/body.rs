@@ -56,11 +56,6 @@ impl Body {
         self.ended = true;
     }
 
-    /// Whether the stream ended: nothing of this request is on its way.
-    pub(crate) fn ended(&self) -> bool {
-        self.ended
-    }
-
     /// Nothing more will become available.
     pub(crate) fn complete(&self) -> bool {
         self.ended || self.owed == Some(0)

@@ -155,7 +155,7 @@ impl Connection {
     pub(crate) fn conclude(&mut self) -> io::Result<()> {
         if self.request.stage != Stage::Absent {
             self.swallow()?;
-            let all_arrived = self.request.body.ended() || self.request.aborted;
+            let all_arrived = self.request.arrived();
             encode::response_end(&mut self.outbox, self.request.id, 0);
             self.request.stage = Stage::Absent;
             let last = self.application.finished(self.request.id);
@@ -168,10 +168,10 @@ impl Connection {
         self.flush()
     }
 
-    /// The response cannot be ended: the connection is closed in the middle of it, so that the peer sees it was cut.
+    /// The response cannot be ended: the connection is closed in the middle of it, behind what waits to be written, so that the peer
+    /// sees it was cut.
     pub(crate) fn cut(&mut self) {
         self.request.stage = Stage::Absent;
-        self.outbox.clear();
         self.fate = Fate::Close;
     }
 
@@ -194,7 +194,7 @@ impl Connection {
     /// Takes in what is left of the body as far as it is there already.
     fn swallow(&mut self) -> io::Result<()> {
         let mut left = SWALLOWED;
-        while !self.request.body.ended() && !self.request.aborted && left > 0 {
+        while !self.request.arrived() && left > 0 {
             let flags = MsgFlags::MSG_DONTWAIT;
             match recv(self.socket.as_raw_fd(), &mut self.inbox, flags) {
                 Ok(0) => return Ok(()),
@@ -279,6 +279,11 @@ impl Request {
         self.parameters.clear();
         self.body.clear();
         self.aborted = false;
+    }
+
+    /// Nothing of it is on its way, but perhaps the record that ends the body: the parser ignores that when it comes late.
+    fn arrived(&self) -> bool {
+        self.body.complete() || self.aborted
     }
 }
 

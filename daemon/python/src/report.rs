@@ -60,8 +60,9 @@ impl Report {
     fn put(&self, py: Python<'_>, line: &str, error: Option<&PyErr>) {
         let line = PyString::new(py, line);
         let exception = error.map(|error| error.value(py));
+        let traceback = error.and_then(|error| error.traceback(py));
         // when standard error cannot be written there is nowhere to say so
-        drop(self.write.call1(py, (line, exception)));
+        drop(self.write.call1(py, (line, exception, traceback)));
     }
 }
 

@@ -1,0 +1,152 @@
+"""What the application finds in environ, and reads from wsgi.input."""
+
+import unittest
+
+from support import STDIN, Worker, WorkerTest, head, record, stream
+
+
+class EnvironTest(WorkerTest):
+    target = "apps:app_environ"
+
+    def environ(self, **parameters):
+        lines = self.ask("/x", **parameters).body.decode().split("\n")
+        return dict(line.split("=", 1) for line in lines)
+
+    def test_the_wsgi_entries(self):
+        environ = self.environ()
+        for name, value in {
+            "wsgi.version": "(1, 0)",
+            "wsgi.url_scheme": "'http'",
+            "wsgi.multithread": "False",
+            "wsgi.multiprocess": "True",
+            "wsgi.run_once": "False",
+            "wsgi.input_terminated": "True",
+        }.items():
+            self.assertEqual(environ[name], value, name)
+
+    def test_https(self):
+        self.assertEqual(self.environ(HTTPS="on")["wsgi.url_scheme"], "'https'")
+        self.assertEqual(self.environ(HTTPS="1")["wsgi.url_scheme"], "'https'")
+        self.assertEqual(self.environ(HTTPS="off")["wsgi.url_scheme"], "'http'")
+        self.assertEqual(self.environ(REQUEST_SCHEME="https")["wsgi.url_scheme"], "'https'")
+
+    def test_values_are_latin_1(self):
+        environ = self.environ(HTTP_X_NAME="café".encode(), HTTP_X_LONG="l" * 70000)
+        self.assertEqual(environ["HTTP_X_NAME"], repr("cafÃ©"))
+        self.assertEqual(environ["HTTP_X_LONG"], repr("l" * 70000))
+
+    def test_what_is_not_passed_on(self):
+        environ = self.environ(HTTP_PROXY="evil", HTTP_CONTENT_LENGTH="5", HTTP_CONTENT_TYPE="a/b")
+        for name in ("HTTP_PROXY", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "CONTENT_LENGTH", "CONTENT_TYPE"):
+            self.assertNotIn(name, environ)
+
+    def test_the_path(self):
+        for sent, expected in [
+            ({"SCRIPT_NAME": "/app", "PATH_INFO": "/x"}, ("/app", "/x")),
+            ({"SCRIPT_NAME": "/a b/c", "PATH_INFO": None}, ("", "/a b/c")),
+            ({"SCRIPT_NAME": None, "PATH_INFO": None, "REQUEST_URI": "/a%20b?c=%20"}, ("", "/a b")),
+            ({"SCRIPT_NAME": None, "PATH_INFO": None, "REQUEST_URI": "http://h/a?http://"}, ("", "/a")),
+            ({"SCRIPT_NAME": None, "PATH_INFO": None, "REQUEST_URI": None}, ("", "/")),
+            ({"SCRIPT_NAME": "/", "PATH_INFO": "/x"}, ("", "/x")),
+            ({"SCRIPT_NAME": "/app", "PATH_INFO": ""}, ("/app", "")),
+        ]:
+            environ = self.environ(**sent)
+            self.assertEqual((environ["SCRIPT_NAME"], environ["PATH_INFO"]), tuple(map(repr, expected)), sent)
+
+    def test_what_a_host_left_out(self):
+        environ = self.environ(REQUEST_METHOD=None, SERVER_NAME=None, SERVER_PORT=None, QUERY_STRING=None)
+        self.assertEqual(environ["SERVER_PORT"], "'80'")
+        self.assertEqual(environ["QUERY_STRING"], "''")
+
+    def test_one_request_does_not_see_another(self):
+        with self.worker.connect() as connection:
+            first = connection.request("/a", HTTP_X_ONE="1", HTTP_X_BOTH="1").body
+            second = connection.request("/b", HTTP_X_BOTH="2").body
+        self.assertIn(b"HTTP_X_ONE='1'", first)
+        self.assertNotIn(b"HTTP_X_ONE", second)
+        self.assertIn(b"HTTP_X_BOTH='2'", second)
+
+    def test_more_names_than_are_remembered(self):
+        with self.worker.connect() as connection:
+            for number in range(40):
+                extra = {"HTTP_N%d_%d" % (number, at): str(at) for at in range(20)}
+                body = connection.request("/", **extra).body
+                self.assertIn(b"HTTP_N%d_19='19'" % number, body)
+                self.assertIn(b"REQUEST_URI='/'", body)
+
+    def test_malformed_parameters(self):
+        with self.worker.connect() as connection:
+            from support import PARAMS, begin
+
+            connection.send(begin(), stream(PARAMS, b"\x05\x05abc"), stream(STDIN, b""))
+            self.assertEqual(connection.response().status, "400 Bad Request")
+
+
+class InputTest(WorkerTest):
+    target = "apps"
+
+    def test_the_ways_to_read(self):
+        body = b"one\ntwo\nthree"
+        for how, expected in {
+            "": b"one\n|two\n|thre|e|",
+            "all": body,
+            "lines": b"one\n|two\n|three",
+            "readlines": b"one\n|two\n|three",
+            "hint": b"one\n",
+            "bounded": b"on|e\n|two\nthree",
+        }.items():
+            self.assertEqual(self.ask("/echo", body=body, QUERY_STRING=how).body, expected, how)
+
+    def test_no_body(self):
+        self.assertEqual(self.ask("/echo").body, b"")
+        self.assertEqual(self.ask("/echo", QUERY_STRING="lines").body, b"")
+
+    def test_a_body_in_pieces(self):
+        with self.worker.connect() as connection:
+            connection.send(head("/echo", 8, QUERY_STRING="lines"))
+            for piece in (b"a", b"b\n", b"cd", b"e\n", b"f"):
+                connection.send(record(STDIN, piece))
+            connection.send(record(STDIN))
+            self.assertEqual(connection.response().body, b"ab\n|cde\n|f")
+
+    def test_content_length_ends_the_body(self):
+        with self.worker.connect() as connection:
+            connection.send(head("/echo", 4, QUERY_STRING="all"), stream(STDIN, b"1234567"))
+            self.assertEqual(connection.response().body, b"1234")
+            self.assertEqual(connection.request("/hello").body, b"hello\n")
+
+    def test_without_content_length_the_stream_ends_the_body(self):
+        with self.worker.connect() as connection:
+            connection.send(head("/echo", None, QUERY_STRING="all"), stream(STDIN, b"1234567"))
+            self.assertEqual(connection.response().body, b"1234567")
+
+    def test_a_short_body_is_an_error(self):
+        with self.worker.connect() as connection:
+            connection.send(head("/readfail", 10), stream(STDIN, b"1234"))
+            self.assertEqual(connection.response().status, "500 Internal Server Error")
+        self.assertLogged("read failed: the request's body ended 6 bytes before its CONTENT_LENGTH")
+
+    def test_a_client_that_leaves(self):
+        before = self.worker.errors().count("went away")
+        with self.worker.connect() as connection:
+            connection.send(head("/readfail", 10), record(STDIN, b"12"))
+        from support import eventually
+
+        eventually(lambda: self.worker.errors().count("read failed: the client went away") > before)
+        self.assertEqual(self.ask("/hello").body, b"hello\n")
+
+    def test_an_input_that_is_kept_is_over(self):
+        with self.worker.connect() as connection:
+            connection.request("/keepinput", body=b"first")
+            body = connection.request("/keepinput", body=b"second").body
+            self.assertEqual(body, b"the request is over second")
+
+
+class ThreadedEnvironTest(unittest.TestCase):
+    def test_multithread(self):
+        with Worker("apps:app_environ", threads=2).ready() as worker:
+            self.assertIn(b"wsgi.multithread=True", worker.request().body)
+
+
+if __name__ == "__main__":
+    unittest.main()
