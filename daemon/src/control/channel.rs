@@ -53,7 +53,7 @@ impl Channel {
     /// When it cannot be registered.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            socket: AsyncFd::new(socket)?,
+            socket: watch(socket)?,
         })
     }
 
@@ -68,7 +68,7 @@ impl Channel {
     ) -> Result<(), ChannelError> {
         self.socket
             .async_io(Interest::WRITABLE, |socket| {
-                send(socket.as_raw_fd(), bytes, descriptors)
+                send_once(socket.as_raw_fd(), bytes, descriptors).map(drop)
             })
             .await?;
         Ok(())
@@ -83,7 +83,8 @@ impl Channel {
         bytes: &[u8],
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), ChannelError> {
-        Ok(send(self.socket.as_raw_fd(), bytes, descriptors)?)
+        send_once(self.socket.as_raw_fd(), bytes, descriptors)?;
+        Ok(())
     }
 
     /// Receives one message into `buffer`; its length and its descriptors (close-on-exec).
@@ -93,31 +94,50 @@ impl Channel {
     pub async fn receive(&self, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), ChannelError> {
         self.socket
             .async_io(Interest::READABLE, |socket| {
-                receive(socket.as_raw_fd(), buffer)
+                receive_once(socket.as_raw_fd(), buffer)
             })
             .await?
     }
 }
 
-fn send(socket: RawFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// Registers `descriptor` with the runtime of this thread.
+///
+/// # Errors
+/// When it cannot be registered.
+#[expect(
+    unsafe_code,
+    reason = "registration asks that the descriptor stays the same and open"
+)]
+pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` names one descriptor for its whole life and keeps it open; `AsyncFd` owns it and deregisters before it
+    // gives it back or drops it.
+    Ok(unsafe { AsyncFd::register(descriptor) }?)
+}
+
+/// One sendmsg on any unix socket; how many bytes were taken.
+pub(crate) fn send_once(
+    socket: RawFd,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
     let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
     let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
-    sendmsg::<()>(
+    Ok(sendmsg::<()>(
         socket,
         &[IoSlice::new(bytes)],
         control,
         MsgFlags::MSG_NOSIGNAL,
         None,
-    )?;
-    Ok(())
+    )?)
 }
 
+/// One recvmsg on any unix socket: how many bytes, and the descriptors that came with them (close-on-exec).
 #[expect(
     unsafe_code,
     reason = "descriptors that came in a message become owned here"
 )]
-fn receive(
+pub(crate) fn receive_once(
     socket: RawFd,
     buffer: &mut [u8],
 ) -> io::Result<Result<(usize, Vec<OwnedFd>), ChannelError>> {

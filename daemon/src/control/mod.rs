@@ -8,5 +8,6 @@ mod channel;
 pub mod relay;
 pub mod worker;
 
-pub use channel::{Channel, ChannelError};
+pub use channel::{Channel, ChannelError, MAX_MESSAGE};
+pub(crate) use channel::{receive_once, send_once, watch};
 pub use relay::{FromRelay, ToRelay};

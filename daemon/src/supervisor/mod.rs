@@ -1,1 +1,9 @@
 //! The supervisor.
+
+mod error;
+mod process;
+mod runtime_dir;
+mod sockets;
+mod spawn;
+
+pub use error::SupervisorError;
