@@ -23,7 +23,7 @@ pub struct Generation(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PoolState {
-    /// No worker has been ready yet, and none has failed too often: requests wait.
+    /// No worker is ready (yet, or at this moment), and the last ones have not failed too often: requests wait.
     Starting,
     /// At least one worker is ready.
     Serving,
