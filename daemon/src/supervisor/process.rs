@@ -17,12 +17,15 @@ use nix::{
     unistd::Pid,
 };
 use rustix::process::{
-    Pid as RustixPid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal,
+    Pid as RustixPid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal,
 };
 use stockade_policy::supervision::Exit;
 use tokio::io::unix::AsyncFd;
 
 use crate::control::watch;
+
+/// The exit status of a process whose status the kernel did not tell.
+const UNKNOWN: i32 = 255;
 
 /// A process that has not been reaped.
 #[derive(Debug)]
@@ -80,18 +83,26 @@ impl Process {
 
     /// Reaps it; to be called when its [`End`] has come. What is left of its group is killed before: as long as the
     /// leader is there the group's number is nobody else's.
-    pub(super) fn reap(self) -> io::Result<Exit> {
-        match killpg(Pid::from_raw(self.pid), Signal::SIGKILL) {
-            Ok(()) | Err(Errno::ESRCH | Errno::EPERM) => {}
-            Err(error) => return Err(error.into()),
+    pub(super) fn reap(self) -> Exit {
+        let pid = self.pid;
+        match killpg(Pid::from_raw(pid), Signal::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => tracing::warn!("could not kill what process {pid} left behind: {error}"),
         }
         let id = WaitId::PidFd(self.pidfd.as_fd());
-        let status =
-            rustix::process::waitid(id, WaitIdOptions::EXITED)?.ok_or(io::ErrorKind::WouldBlock)?;
-        Ok(match (status.exit_status(), status.terminating_signal()) {
-            (_, Some(signal)) => Exit::Signal(signal),
-            (code, None) => Exit::Code(code.unwrap_or_default()),
-        })
+        let status = match rustix::process::waitid(id, WaitIdOptions::EXITED) {
+            Ok(status) => status,
+            Err(error) => {
+                tracing::error!("could not reap process {pid}: {error}");
+                None
+            }
+        };
+        let signal = status.as_ref().and_then(WaitIdStatus::terminating_signal);
+        match (signal, status.and_then(|status| status.exit_status())) {
+            (Some(signal), _) => Exit::Signal(signal),
+            (None, Some(code)) => Exit::Code(code),
+            (None, None) => Exit::Code(UNKNOWN),
+        }
     }
 }
 

@@ -38,7 +38,8 @@ const WORKER_BACKLOG: i32 = 128;
 pub(super) struct Bound {
     /// The socket.
     pub(super) listener: OwnedFd,
-    file: Option<SocketFile>,
+    /// Its name, when it has one.
+    pub(super) file: Option<SocketFile>,
 }
 
 /// A socket's name in the file system. Goes with this value, unless somebody else has taken the name since.
