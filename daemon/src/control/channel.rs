@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 use nix::sys::socket::{
@@ -10,6 +10,8 @@ use nix::sys::socket::{
     sendmsg, socketpair,
 };
 use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::descriptor::{own, register};
 
 /// The largest message, in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -53,7 +55,7 @@ impl Channel {
     /// When it cannot be registered.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            socket: watch(socket)?,
+            socket: register(socket)?,
         })
     }
 
@@ -100,20 +102,6 @@ impl Channel {
     }
 }
 
-/// Registers `descriptor` with the runtime of this thread.
-///
-/// # Errors
-/// When it cannot be registered.
-#[expect(
-    unsafe_code,
-    reason = "registration asks that the descriptor stays the same and open"
-)]
-pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` names one descriptor for its whole life and keeps it open; `AsyncFd` owns it and deregisters before it
-    // gives it back or drops it.
-    Ok(unsafe { AsyncFd::register(descriptor) }?)
-}
-
 /// One sendmsg on any unix socket; how many bytes were taken.
 pub(crate) fn send_once(
     socket: RawFd,
@@ -133,10 +121,6 @@ pub(crate) fn send_once(
 }
 
 /// One recvmsg on any unix socket: how many bytes, and the descriptors that came with them (close-on-exec).
-#[expect(
-    unsafe_code,
-    reason = "descriptors that came in a message become owned here"
-)]
 pub(crate) fn receive_once(
     socket: RawFd,
     buffer: &mut [u8],
@@ -152,12 +136,7 @@ pub(crate) fn receive_once(
     let mut descriptors = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(received) = control {
-            // SAFETY: the kernel has just made these descriptors for us, and nobody else knows them.
-            descriptors.extend(
-                received
-                    .into_iter()
-                    .map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }),
-            );
+            descriptors.extend(received.into_iter().map(own));
         }
     }
     if message

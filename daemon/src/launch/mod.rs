@@ -8,10 +8,12 @@
 //! - `transform`: the steps in their order, and exec.
 //! - `descriptors`: which of them the program finds where.
 //! - `identity`: user and group.
+//! - [`python`]: how an interpreter is started.
 
 mod descriptors;
 mod identity;
 pub mod plan;
+pub mod python;
 mod receive;
 mod transform;
 

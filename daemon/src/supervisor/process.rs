@@ -22,7 +22,7 @@ use rustix::process::{
 use stockade_policy::supervision::Exit;
 use tokio::io::unix::AsyncFd;
 
-use crate::control::watch;
+use crate::descriptor::register;
 
 /// The exit status of a process whose status the kernel did not tell.
 const UNKNOWN: i32 = 255;
@@ -45,7 +45,7 @@ impl Process {
         let opened = RustixPid::from_raw(pid)
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
             .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?))
-            .and_then(watch);
+            .and_then(register);
         match opened {
             Ok(pidfd) => Ok(Self {
                 pid,
