@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
@@ -72,6 +72,7 @@ impl Descriptors {
             .read(true)
             .write(true)
             .open("/dev/null")
+            .map(OwnedFd::from)
             .map_err(|error| Failure::of("open /dev/null", error))?;
         let places = close_everything_by_exec()
             .and_then(|()| dup2_stdin(or(&self.input, &null)))
@@ -86,8 +87,8 @@ impl Descriptors {
     }
 }
 
-fn or<'a>(descriptor: &'a Option<OwnedFd>, null: &'a File) -> BorrowedFd<'a> {
-    descriptor.as_ref().map_or(null.as_fd(), AsFd::as_fd)
+fn or<'a>(descriptor: &'a Option<OwnedFd>, null: &'a OwnedFd) -> BorrowedFd<'a> {
+    descriptor.as_ref().unwrap_or(null).as_fd()
 }
 
 /// Marks every descriptor above the standard ones close-on-exec: whoever started the supervisor may have left some.
@@ -101,6 +102,8 @@ fn close_everything_by_exec() -> nix::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn null() -> OwnedFd {

@@ -1,6 +1,6 @@
 //! Does what the supervision machine wants done: one arm per action. What fails goes back as an event.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use nix::sys::signal::Signal;
 use stockade_policy::{
@@ -9,6 +9,7 @@ use stockade_policy::{
 };
 
 use super::{
+    pools::PoolRecord,
     shell::Shell,
     sockets,
     words::{Seconds, Why},
@@ -75,7 +76,10 @@ impl Shell {
                 self.workers.insert(worker, started);
             }
             Err(failure) => {
-                tracing::warn!("pool {}: worker {worker} not started: {failure}", record.name);
+                tracing::warn!(
+                    "pool {}: worker {worker} not started: {failure}",
+                    record.name
+                );
                 self.tell_machine(Event::LaunchFailed { worker });
             }
         }
@@ -90,7 +94,7 @@ impl Shell {
             let (message, descriptors) = known.launched(!known.description.tells);
             self.relay.tell(&message, descriptors);
             self.senders
-                .listen(worker, std::sync::Arc::clone(&known.control), name);
+                .listen(worker, Arc::clone(&known.control), name);
         }
         self.tell_machine(Event::WorkerLaunched { worker });
     }
@@ -133,7 +137,10 @@ impl Shell {
         known.description.stopped = true;
         let name = known.name();
         if overdue {
-            tracing::warn!("{name} stopping, though it has not finished: {}", Why(cause));
+            tracing::warn!(
+                "{name} stopping, though it has not finished: {}",
+                Why(cause)
+            );
             self.relay
                 .tell(&ToRelay::WorkerOverdue { pool, worker }, Vec::new());
         } else if is_wanted(cause) {
@@ -152,7 +159,7 @@ impl Shell {
             if known.description.stopped {
                 tracing::warn!("{} killed after shutdown-timeout", known.name());
             } else {
-                tracing::warn!("{} killed", known.name());
+                tracing::info!("{} killed", known.name());
             }
             send(known, Signal::SIGKILL);
         }
@@ -183,21 +190,17 @@ impl Shell {
         backoff: Duration,
     ) {
         let now = self.clock.now();
-        let Some(known) = self.workers.remove(&worker) else {
-            // It never had a process; that was said when it failed.
-            self.log_backoff(pool, backoff);
-            return;
-        };
-        let obituary = obituary(&known, now, cause, failed);
-        if is_wanted(cause) {
-            tracing::info!("{obituary}");
-        } else {
-            tracing::warn!("{obituary}");
+        // One that was never launched has its line already: "not started".
+        if let Some(known) = self.workers.remove(&worker)
+            && known.description.launched
+        {
+            let obituary = obituary(&known, now, cause, failed);
+            if is_wanted(cause) {
+                tracing::info!("{obituary}");
+            } else {
+                tracing::warn!("{obituary}");
+            }
         }
-        self.log_backoff(pool, backoff);
-    }
-
-    fn log_backoff(&self, pool: PoolId, backoff: Duration) {
         if !backoff.is_zero() {
             let wait = Seconds(backoff);
             tracing::info!("pool {}: next start in {wait}", self.pool_name(pool));
@@ -268,7 +271,7 @@ impl Shell {
 
     /// Tells a relay that knows nothing everything.
     pub(super) fn hand_over(&mut self) {
-        let pools = self.pools.values().flat_map(super::pools::PoolRecord::handover);
+        let pools = self.pools.values().flat_map(PoolRecord::handover);
         let workers = self.workers.values().flat_map(Worker::handover);
         for (message, descriptors) in pools.chain(workers) {
             self.relay.tell(&message, descriptors);
@@ -287,7 +290,11 @@ fn send(worker: &Worker, signal: Signal) {
 
 fn obituary(worker: &Worker, now: Time, cause: Cause, failed: bool) -> String {
     let (name, age, why) = (worker.name(), Seconds(worker.age(now)), Why(cause));
-    let early = if failed { ", before its first request" } else { "" };
+    let early = if failed {
+        ", before its first request"
+    } else {
+        ""
+    };
     format!("{name} gone after {age}{early}: {why}")
 }
 

@@ -127,6 +127,6 @@ async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
 
 fn seed() -> Result<u64, SupervisorError> {
     getrandom::u64()
-        .map_err(io::Error::from)
+        .map_err(io::Error::other)
         .map_err(SupervisorError::step("draw a random seed"))
 }

@@ -1,10 +1,6 @@
 //! The pools as the supervisor holds them: their sockets, and their keys by generation.
 
-use std::{
-    collections::BTreeMap,
-    os::fd::OwnedFd,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc};
 
 use stockade_policy::{Generation, PoolId, PoolState, dispatch, supervision};
 
@@ -121,10 +117,7 @@ impl PoolRecord {
 
     /// What a new relay is told of the pool, with the descriptors of each message.
     pub(super) fn handover(&self) -> Vec<(ToRelay, Vec<Arc<OwnedFd>>)> {
-        let added = (
-            ToRelay::PoolAdded(self.dispatch()),
-            self.listeners.clone(),
-        );
+        let added = (ToRelay::PoolAdded(self.dispatch()), self.listeners.clone());
         let reported = self.state.map(|state| {
             let pool = self.id;
             (ToRelay::PoolReported { pool, state }, Vec::new())

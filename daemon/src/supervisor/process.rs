@@ -17,7 +17,8 @@ use nix::{
     unistd::Pid,
 };
 use rustix::process::{
-    Pid as RustixPid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal,
+    Pid as RustixPid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open,
+    pidfd_send_signal,
 };
 use stockade_policy::supervision::Exit;
 use tokio::io::unix::AsyncFd;

@@ -158,6 +158,7 @@ impl RelayProcess {
     pub(super) fn tell(&mut self, message: &ToRelay, descriptors: Vec<Arc<OwnedFd>>) {
         if let ToRelay::Drain = message {
             self.draining = true;
+            self.restart = None;
         }
         let Some(life) = self.life.as_mut().filter(|life| !life.given_up) else {
             return;
@@ -208,11 +209,6 @@ impl RelayProcess {
     /// When it is to be started again.
     pub(super) const fn restart(&self) -> Option<Time> {
         self.restart
-    }
-
-    /// Whether it was told to drain.
-    pub(super) const fn is_draining(&self) -> bool {
-        self.draining
     }
 
     /// Whether there is a process.

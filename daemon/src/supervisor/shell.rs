@@ -1,7 +1,12 @@
 //! The loop around the supervision machine: what happens goes in as events, what is to be done comes out as actions
 //! (`execute`). It decides nothing about workers.
 
-use std::{collections::BTreeMap, future::pending, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    future::{pending, ready},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use stockade_policy::{
     PoolId, Random, Time, WorkerId,
@@ -12,7 +17,7 @@ use tokio::{select, sync::mpsc, time::sleep_until};
 use super::{
     adapter::Adapter,
     pools::PoolRecord,
-    process::{End, reap_strangers},
+    process::{End, Process, reap_strangers},
     relay_process::{Heard, RelayProcess},
     runtime_dir::RuntimeDir,
     signals::{Asked, Signals},
@@ -22,7 +27,10 @@ use super::{
 use crate::{
     clock::Clock,
     config::resolved::Daemon,
-    control::{Channel, FromRelay, worker::FromWorker},
+    control::{
+        Channel, ChannelError, FromRelay,
+        worker::{FromWorker, MESSAGE_LEN},
+    },
     launch::plan::Failure,
 };
 
@@ -128,7 +136,7 @@ impl Shell {
                     streak = 0;
                     self.expire();
                 }
-                () = std::future::ready(()), if !patient => streak = 0,
+                () = ready(()), if !patient => streak = 0,
             }
         }
     }
@@ -157,7 +165,11 @@ impl Shell {
     fn asked(&mut self, asked: Asked) {
         match asked {
             Asked::Stop => {
-                let how = if self.stopping { "at once" } else { "gracefully" };
+                let how = if self.stopping {
+                    "at once"
+                } else {
+                    "gracefully"
+                };
                 tracing::info!("stopping {how}");
                 self.stopping = true;
                 self.tell_machine(Event::StopRequested);
@@ -227,7 +239,7 @@ impl Shell {
             Turn::LaunchFailed(failure) => {
                 if let Some(known) = self.workers.get_mut(&worker) {
                     tracing::warn!("{} not started: {failure}", known.name());
-                    known.process.take().map(super::process::Process::reap);
+                    known.process.take().map(Process::reap);
                 }
                 self.tell_machine(Event::LaunchFailed { worker });
                 self.reap_strangers();
@@ -236,7 +248,8 @@ impl Shell {
         }
     }
 
-    fn reap_strangers(&self) {
+    /// Reaps what workers left behind; after each of our own was reaped, for that may have stood before one.
+    pub(super) fn reap_strangers(&self) {
         reap_strangers(|pid| {
             let is_worker = |worker: &Worker| {
                 worker
@@ -268,17 +281,18 @@ impl Senders {
     }
 
     /// Waits for the one message a worker may send; what it says after that, or if it says something else, is not read.
-    pub(super) fn listen(&self, worker: WorkerId, control: std::sync::Arc<Channel>, name: String) {
+    pub(super) fn listen(&self, worker: WorkerId, control: Arc<Channel>, name: String) {
         let said = self.said.clone();
         tokio::spawn(async move {
-            let mut buffer = [0; crate::control::worker::MESSAGE_LEN + 1];
+            let mut buffer = [0; MESSAGE_LEN + 1];
             match control.receive(&mut buffer).await {
                 Ok((length, _)) => match FromWorker::decode(&buffer[..length]) {
                     Some(message) => drop(said.send((worker, message)).await),
                     None => tracing::warn!("{name} said on its control socket what is no message"),
                 },
-                Err(crate::control::ChannelError::Closed) => {}
-                Err(error) => tracing::warn!("{name}: could not read its control socket: {error}"),
+                // It is gone, or does not want it; a reset: it had not read what we said.
+                Err(ChannelError::Closed) => {}
+                Err(error) => tracing::debug!("{name}: could not read its control socket: {error}"),
             }
         });
     }

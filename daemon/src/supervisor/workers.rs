@@ -1,12 +1,6 @@
 //! The workers as the supervisor holds them: what each needs to live, and what a successor of ours would need to know.
 
-use std::{
-    io,
-    os::fd::OwnedFd,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
 use nix::{fcntl::OFlag, unistd::pipe2};
 use serde::{Deserialize, Serialize};
@@ -226,7 +220,10 @@ impl Order<'_> {
         environment.extend([
             ("STOCKADE_POOL".to_owned(), keys.name.clone()),
             ("STOCKADE_WORKER".to_owned(), self.worker.to_string()),
-            ("STOCKADE_GENERATION".to_owned(), self.generation.to_string()),
+            (
+                "STOCKADE_GENERATION".to_owned(),
+                self.generation.to_string(),
+            ),
         ]);
         Plan {
             subject: format!("pool {}: worker {}", keys.name, self.worker),
