@@ -16,7 +16,7 @@ pub struct Plan {
     pub subject: String,
     /// The program: an absolute path, or none for our own executable (the descriptor named [`Slot::Program`]).
     pub program: Option<PathBuf>,
-    /// Its arguments, argv[0] included.
+    /// Its arguments, `argv[0]` included.
     pub arguments: Vec<String>,
     /// Its whole environment.
     pub environment: BTreeMap<String, String>,
