@@ -1,3 +1,65 @@
-//! Configuration: read from TOML (`file`), made into values that cannot be wrong (`resolve`, [`resolved`]).
+//! Configuration: a TOML file becomes values that cannot be wrong.
+//!
+//! In three steps, each only when the one before found no fault: [`file`] knows every key and the form of its value ([`values`]),
+//! [`resolve`] fills in defaults and looks up every name, [`resolved`] is what the rest of the daemon gets. Every fault that a step
+//! can find is reported at once, with the line it stands in ([`errors`]). What is asked of the system goes through
+//! [`surroundings`]; nothing is changed in it.
 
+pub mod errors;
 pub mod resolved;
+pub mod surroundings;
+
+mod accounts;
+mod application;
+mod file;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::{fs, path::Path};
+
+pub use errors::ConfigErrors;
+pub use surroundings::{Surroundings, System};
+
+use errors::{Problem, Problems};
+use resolved::Config;
+
+/// Reads the configuration in the file `path`, as it holds in these `surroundings`.
+///
+/// # Errors
+/// When the file cannot be read, and with everything that is wrong in it.
+pub fn read(path: &Path, surroundings: &dyn Surroundings) -> Result<Config, ConfigErrors> {
+    let unreadable = |reason| ConfigErrors::Unreadable {
+        path: path.to_path_buf(),
+        reason,
+    };
+    let bytes = fs::read(path).map_err(unreadable)?;
+    let absolute = std::path::absolute(path).map_err(unreadable)?;
+    let folder = absolute.parent().unwrap_or_else(|| Path::new("/"));
+    let text = String::from_utf8_lossy(&bytes);
+    let mut problems = Problems::default();
+    let config = match std::str::from_utf8(&bytes) {
+        Ok(text) => understand(text, folder, surroundings, &mut problems),
+        Err(error) => {
+            problems.add(Problem::not_text(error.valid_up_to()));
+            None
+        }
+    };
+    config.ok_or_else(|| ConfigErrors::Wrong {
+        path: path.to_path_buf(),
+        text: text.into_owned(),
+        problems: problems.in_order(),
+    })
+}
+
+/// What `text` says, read as a file in `folder`; none when there are problems.
+fn understand(
+    text: &str,
+    folder: &Path,
+    surroundings: &dyn Surroundings,
+    problems: &mut Problems,
+) -> Option<Config> {
+    let file = file::read(text, problems)?;
+    resolve::resolve(&file, folder, surroundings, problems)
+}

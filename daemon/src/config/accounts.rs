@@ -1,0 +1,242 @@
+//! Who runs: `relay-user`, `user` and `group` looked up. Only root can make a process somebody else; nothing runs as root.
+
+use std::{io, path::PathBuf};
+
+use super::{
+    errors::Problem,
+    file::{Given, PoolKeys, PoolTable, Spot},
+    resolved::{Account, SocketOwner},
+    surroundings::{Surroundings, User},
+};
+
+/// Whom the relay becomes; none: it stays who we are.
+pub(super) fn relay(
+    given: Option<&Given<String>>,
+    surroundings: &dyn Surroundings,
+    missing: impl Fn(String) -> Problem,
+) -> Result<Option<Account>, Problem> {
+    if surroundings.uid() != 0 {
+        if let Some(given) = given {
+            ourselves(given, surroundings)?;
+        }
+        return Ok(None);
+    }
+    let name = given.map_or(DEFAULT_RELAY_USER, |given| &given.value);
+    let refuse = |why: String| match given {
+        Some(given) => given.spot.wrong(why),
+        None => missing(format!("`relay-user` {why}")),
+    };
+    let create = format!(
+        "create it with `useradd --system --no-create-home --shell /usr/sbin/nologin {name}`"
+    );
+    let user = user(name, surroundings)
+        .map_err(|reason| {
+            refuse(format!(
+                "is {name:?}, which could not be looked up: {reason}"
+            ))
+        })?
+        .ok_or_else(|| {
+            refuse(format!(
+                "is {name:?}, an account that does not exist: {create}"
+            ))
+        })?;
+    if user.uid == 0 {
+        return Err(refuse(format!(
+            "is {name:?}, but the relay never runs as root: give it an account of its own, like \"stockade\""
+        )));
+    }
+    if name == "nobody" || user.uid == NOBODY {
+        return Err(refuse(format!(
+            "is {name:?}, an account that others share: give the relay one of its own, like \"stockade\""
+        )));
+    }
+    let gid = user.gid;
+    account(user, gid, surroundings)
+        .map(Some)
+        .map_err(|reason| {
+            refuse(format!(
+                "is {name:?}, whose groups could not be looked up: {reason}"
+            ))
+        })
+}
+
+/// Whom the pool's workers become; none: they stay who we are.
+pub(super) fn worker(
+    pool: &PoolTable,
+    surroundings: &dyn Surroundings,
+) -> Result<Option<Account>, Problem> {
+    let PoolKeys { user, group, .. } = &pool.keys;
+    if surroundings.uid() != 0 {
+        if let Some(given) = user {
+            ourselves(given, surroundings)?;
+        }
+        if let Some(given) = group {
+            our_group(given, surroundings, &[surroundings.gid()])?;
+        }
+        return Ok(None);
+    }
+    let Some(given) = user else {
+        return Err(pool.missing(
+            "`user` is missing: applications do not run as root: name the account they are to run as, like user = \"www-data\"",
+        ));
+    };
+    let found = existing(given, surroundings)?;
+    if found.uid == 0 {
+        return Err(given.spot.wrong(format!(
+            "is {:?}, but applications do not run as root: name an account without privileges",
+            given.value
+        )));
+    }
+    let gid = match group {
+        Some(given) => existing_group(given, surroundings)?,
+        None => found.gid,
+    };
+    if gid == 0 {
+        let (spot, what) = match group {
+            Some(group) => (&group.spot, "is the group of root"),
+            None => (&given.spot, "has the group of root as its primary group"),
+        };
+        return Err(spot.wrong(format!(
+            "{what}, but applications do not run as root: name another with `group`"
+        )));
+    }
+    account(found, gid, surroundings)
+        .map(Some)
+        .map_err(|reason| {
+            let name = &given.value;
+            given.spot.wrong(format!(
+                "is {name:?}, whose groups could not be looked up: {reason}"
+            ))
+        })
+}
+
+/// `socket-user`, `socket-group`, `socket-mode`; by default the pool's `account` owns its sockets.
+pub(super) fn socket(
+    keys: &PoolKeys,
+    account: Option<&Account>,
+    surroundings: &dyn Surroundings,
+) -> Result<SocketOwner, Problem> {
+    let root = surroundings.uid() == 0;
+    let uid = match &keys.socket_user {
+        Some(given) if root => Some(existing(given, surroundings)?.uid),
+        Some(given) => {
+            ourselves(given, surroundings)?;
+            None
+        }
+        None => account.map(|account| account.uid),
+    };
+    let gid = match &keys.socket_group {
+        Some(given) if root => Some(existing_group(given, surroundings)?),
+        Some(given) => Some(our_group(given, surroundings, &surroundings.gids())?),
+        None => account.map(|account| account.gid),
+    };
+    let mode = keys
+        .socket_mode
+        .as_ref()
+        .map_or(0o660, |given| given.value.0);
+    Ok(SocketOwner { uid, gid, mode })
+}
+
+/// Who we are ourselves: what a worker is told in USER and HOME when it stays who we are.
+pub(super) fn own(surroundings: &dyn Surroundings) -> (String, PathBuf) {
+    let uid = surroundings.uid();
+    match surroundings.user_of(uid) {
+        Ok(Some(user)) => (user.name, user.home),
+        // an account without an entry, as in many containers
+        Ok(None) | Err(_) => (uid.to_string(), PathBuf::from("/")),
+    }
+}
+
+fn ourselves(given: &Given<String>, surroundings: &dyn Surroundings) -> Result<(), Problem> {
+    let user = existing(given, surroundings)?;
+    if user.uid == surroundings.uid() {
+        return Ok(());
+    }
+    let (us, _) = own(surroundings);
+    Err(given.spot.wrong(format!(
+        "is {:?}, but the daemon runs as {us}, and only root can become somebody else: remove the key, or start the daemon as root",
+        given.value
+    )))
+}
+
+/// The group's number, when it is among `ours`.
+fn our_group(
+    given: &Given<String>,
+    surroundings: &dyn Surroundings,
+    ours: &[u32],
+) -> Result<u32, Problem> {
+    let gid = existing_group(given, surroundings)?;
+    if ours.contains(&gid) {
+        return Ok(gid);
+    }
+    let (us, _) = own(surroundings);
+    Err(given.spot.wrong(format!(
+        "is {:?}, but the daemon runs as {us}, and only root can choose another group: remove the key, or start the daemon as root",
+        given.value
+    )))
+}
+
+fn existing(given: &Given<String>, surroundings: &dyn Surroundings) -> Result<User, Problem> {
+    let name = &given.value;
+    found(
+        user(name, surroundings),
+        &given.spot,
+        &format!("is {name:?}, a user that"),
+        "useradd --system",
+        name,
+    )
+}
+
+fn existing_group(given: &Given<String>, surroundings: &dyn Surroundings) -> Result<u32, Problem> {
+    let name = &given.value;
+    let gid = match surroundings.group(name) {
+        Ok(None) => Ok(name.parse().ok()),
+        known => known,
+    };
+    found(
+        gid,
+        &given.spot,
+        &format!("is {name:?}, a group that"),
+        "groupadd --system",
+        name,
+    )
+}
+
+fn found<T>(
+    result: io::Result<Option<T>>,
+    spot: &Spot,
+    subject: &str,
+    create: &str,
+    name: &str,
+) -> Result<T, Problem> {
+    match result {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(spot.wrong(format!(
+            "{subject} does not exist: correct the name, or create it with `{create} {name}`"
+        ))),
+        Err(reason) => Err(spot.wrong(format!("{subject} could not be looked up: {reason}"))),
+    }
+}
+
+/// The user of this name, or else of this number.
+fn user(name: &str, surroundings: &dyn Surroundings) -> io::Result<Option<User>> {
+    match (surroundings.user(name)?, name.parse()) {
+        (None, Ok(uid)) => surroundings.user_of(uid),
+        (user, _) => Ok(user),
+    }
+}
+
+fn account(user: User, gid: u32, surroundings: &dyn Surroundings) -> io::Result<Account> {
+    let groups = surroundings.groups_of(&user.name, gid)?;
+    Ok(Account {
+        name: user.name,
+        uid: user.uid,
+        gid,
+        groups,
+        home: user.home,
+    })
+}
+
+const DEFAULT_RELAY_USER: &str = "stockade";
+/// The number of "nobody" on every Linux.
+const NOBODY: u32 = 65_534;

@@ -1,0 +1,204 @@
+//! What is wrong in a configuration, and how it is told: file, line, column, a sentence with the remedy, the line itself.
+//!
+//! ```text
+//! stockade.toml:7:1: pool blog: unknown key `proceses`: did you mean `processes`?
+//!   7 | proceses = 5
+//!     | ^^^^^^^^
+//! ```
+
+use std::{
+    fmt, io,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+/// Why there is no configuration.
+#[derive(Debug, Error)]
+pub enum ConfigErrors {
+    /// The file could not be read.
+    #[error("could not read the configuration {}: {reason}: name a readable file with -c", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        reason: io::Error,
+    },
+    /// The file was read and something in it is wrong.
+    #[error("{}", render(path, text, problems))]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        text: String,
+        /// What is wrong, in the order of the file; never empty.
+        problems: Vec<Problem>,
+    },
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The bytes of the file that are to blame; none when it is what is not there.
+    pub at: Option<Range<usize>>,
+    /// What is wrong with them.
+    pub fault: Fault,
+}
+
+/// What may be wrong. Each prints as one sentence, remedy included.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// Not UTF-8.
+    #[error("these bytes are no UTF-8 text: save the file as UTF-8")]
+    NotText,
+    /// Not TOML; the parser's words.
+    #[error("this is not TOML: {0}")]
+    Syntax(String),
+    /// A key that no version knows.
+    #[error("{place}unknown key `{key}`: {remedy}")]
+    UnknownKey {
+        /// Where it stands.
+        place: Place,
+        /// As it was written.
+        key: String,
+        /// A key like it, or to remove it.
+        remedy: String,
+    },
+    /// A key of the manual that this version does nothing with.
+    #[error("{place}`{key}` is not supported yet: remove it")]
+    NotSupported {
+        /// Where it stands.
+        place: Place,
+        /// The key.
+        key: String,
+    },
+    /// A value that the key cannot have.
+    #[error("{place}`{key}` {why}")]
+    WrongValue {
+        /// Where it stands.
+        place: Place,
+        /// The key.
+        key: String,
+        /// What is wrong with it and what to do, continuing the sentence.
+        why: String,
+    },
+    /// A pool's name that cannot be one.
+    #[error("pool {name:?}: {why}")]
+    PoolName {
+        /// As it was written.
+        name: String,
+        /// What is wrong with it and what to do.
+        why: &'static str,
+    },
+    /// Something that has to be there and is not.
+    #[error("{place}{what}")]
+    Missing {
+        /// Where it should stand.
+        place: Place,
+        /// What is missing and what to do.
+        what: String,
+    },
+}
+
+/// Where a key stands. Prints as the beginning of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Outside every table.
+    Top,
+    /// `[daemon]`.
+    Daemon,
+    /// `[defaults]`.
+    Defaults,
+    /// `[pool.NAME]`.
+    Pool(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Top => Ok(()),
+            Self::Daemon => f.write_str("[daemon]: "),
+            Self::Defaults => f.write_str("[defaults]: "),
+            Self::Pool(name) => write!(f, "pool {name}: "),
+        }
+    }
+}
+
+impl Problem {
+    /// The byte at `offset` begins no character.
+    pub(super) const fn not_text(offset: usize) -> Self {
+        Self {
+            at: Some(offset..offset + 1),
+            fault: Fault::NotText,
+        }
+    }
+}
+
+/// What has been found wrong so far.
+#[derive(Debug, Default)]
+pub(super) struct Problems(Vec<Problem>);
+
+impl Problems {
+    pub(super) fn add(&mut self, problem: Problem) {
+        // a wrong value of [defaults] is met once for each pool
+        if !self.0.contains(&problem) {
+            self.0.push(problem);
+        }
+    }
+
+    /// The value, or none and its problem noted.
+    pub(super) fn keep<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
+        result.map_err(|problem| self.add(problem)).ok()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn in_order(mut self) -> Vec<Problem> {
+        self.0
+            .sort_by_key(|problem| problem.at.as_ref().map_or(usize::MAX, |range| range.start));
+        self.0
+    }
+}
+
+fn render(path: &Path, text: &str, problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|Problem { at, fault }| match at {
+            None => format!("{}: {fault}", path.display()),
+            Some(at) => render_at(path, text, at, fault),
+        })
+        .collect();
+    lines.join("\n")
+}
+
+fn render_at(path: &Path, text: &str, at: &Range<usize>, fault: &Fault) -> String {
+    let (before, rest) = text.split_at(boundary(text, at.start));
+    let number = before.matches('\n').count() + 1;
+    let indent = before.rsplit('\n').next().unwrap_or_default();
+    let line_rest = rest.lines().next().unwrap_or_default();
+    let marked = boundary(text, at.end).saturating_sub(before.len());
+    let marked = line_rest.get(..marked).unwrap_or(line_rest);
+
+    let column = indent.chars().count() + 1;
+    let gutter = " ".repeat(number.to_string().len());
+    // a tab stays a tab, so that the caret stands below its character
+    let padding: String = indent
+        .chars()
+        .map(|c| if c == '\t' { '\t' } else { ' ' })
+        .collect();
+    let carets = "^".repeat(marked.chars().count().max(1));
+    format!(
+        "{}:{number}:{column}: {fault}\n  {number} | {indent}{line_rest}\n  {gutter} | {padding}{carets}",
+        path.display()
+    )
+}
+
+/// The end of the text, or the next place from `offset` on where a character begins.
+fn boundary(text: &str, offset: usize) -> usize {
+    (offset..text.len())
+        .find(|&offset| text.is_char_boundary(offset))
+        .unwrap_or(text.len())
+}

@@ -1,0 +1,355 @@
+//! The shape of the file: which tables there are, which keys they have, of which form ([`super::values`]).
+//!
+//! Every key of the manual is known here. Those that this version does nothing with are refused by name; any other is
+//! refused with the key it is most like. What a pool does not set it takes from `[defaults]`.
+
+use std::{ops::Range, path::PathBuf};
+
+use stockade_policy::{Limit, dispatch::Retry};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    errors::{Fault, Place, Problem, Problems},
+    resolved::{Listen, LogLevel},
+    values::{Count, Environment, Locale, Mode, Period, Value, Whole, Word},
+};
+
+/// A file whose keys are all known and whose values all have the form they should.
+#[derive(Debug)]
+pub(super) struct File {
+    pub daemon: DaemonKeys,
+    pub pools: Vec<PoolTable>,
+}
+
+/// `[pool.NAME]`.
+#[derive(Debug)]
+pub(super) struct PoolTable {
+    pub name: String,
+    /// Where the name stands.
+    pub at: Range<usize>,
+    pub keys: PoolKeys,
+}
+
+/// A value of the file, and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Given<T> {
+    pub value: T,
+    pub spot: Spot,
+}
+
+/// A key's place in the file.
+#[derive(Clone, Debug)]
+pub(super) struct Spot {
+    pub place: Place,
+    pub key: &'static str,
+    /// The value.
+    pub at: Range<usize>,
+}
+
+impl Spot {
+    /// It stands in the pool's own table, not in `[defaults]`.
+    pub(super) const fn own(&self) -> bool {
+        matches!(self.place, Place::Pool(_))
+    }
+
+    /// A problem with the value; `why` continues the sentence that the key begins.
+    pub(super) fn wrong(&self, why: impl Into<String>) -> Problem {
+        self.wrong_at(self.at.clone(), why)
+    }
+
+    /// A problem with a part of the value.
+    pub(super) fn wrong_at(&self, at: Range<usize>, why: impl Into<String>) -> Problem {
+        wrong(&self.place, self.key, at, why)
+    }
+}
+
+impl PoolTable {
+    /// Something the pool needs is not there.
+    pub(super) fn missing(&self, what: impl Into<String>) -> Problem {
+        Problem {
+            at: Some(self.at.clone()),
+            fault: Fault::Missing {
+                place: Place::Pool(self.name.clone()),
+                what: what.into(),
+            },
+        }
+    }
+}
+
+/// Declares the keys of a table: those with a meaning, and those of the manual that are still without.
+macro_rules! keys {
+    (
+        $(#[$doc:meta])* $name:ident { $($field:ident = $key:literal: $form:ty,)* }
+        later: $($later:literal)*
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub(super) struct $name { $(pub $field: Option<Given<$form>>,)* }
+
+        impl $name {
+            pub(super) const KEYS: &[&str] = &[$($key),*];
+            pub(super) const LATER: &[&str] = &[$($later),*];
+
+            /// What is not set in `table` is as in `defaults`.
+            fn read(
+                table: &DeTable<'_>,
+                place: &Place,
+                defaults: Option<&Self>,
+                problems: &mut Problems,
+            ) -> Self {
+                refuse_strangers(table, place, Self::KEYS, Self::LATER, problems);
+                Self {
+                    $($field: given(table, place, $key, problems)
+                        .or_else(|| defaults.and_then(|defaults| defaults.$field.clone())),)*
+                }
+            }
+        }
+    };
+}
+
+keys! {
+    /// `[daemon]`.
+    DaemonKeys {
+        runtime_dir = "runtime-dir": PathBuf,
+        relay_user = "relay-user": String,
+        relay_threads = "relay-threads": Whole<0, 1024>,
+        log_level = "log-level": LogLevel,
+        shutdown_timeout = "shutdown-timeout": Period,
+    }
+    later: "log-format" "log-file" "admin-socket" "admin-group" "status-listen" "maximum-processes" "orphans"
+}
+
+keys! {
+    /// `[pool.NAME]` and `[defaults]`.
+    PoolKeys {
+        listen = "listen": Vec<Spanned<Listen>>,
+        socket_user = "socket-user": String,
+        socket_group = "socket-group": String,
+        socket_mode = "socket-mode": Mode,
+        listen_backlog = "listen-backlog": Whole<1, 2_147_483_647>,
+        wsgi = "wsgi": String,
+        command = "command": Vec<Spanned<Word>>,
+        processes = "processes": Whole<1, 10_000>,
+        threads = "threads": Whole<1, 1_000>,
+        user = "user": String,
+        group = "group": String,
+        home = "home": PathBuf,
+        umask = "umask": Mode,
+        environment = "environment": Environment,
+        lang = "lang": Locale,
+        locale = "locale": Locale,
+        python_home = "python-home": PathBuf,
+        python_path = "python-path": Vec<Spanned<PathBuf>>,
+        startup_timeout = "startup-timeout": Limit,
+        request_timeout = "request-timeout": Limit,
+        queue_timeout = "queue-timeout": Limit,
+        queue_limit = "queue-limit": Whole<0, 1_000_000>,
+        graceful_timeout = "graceful-timeout": Limit,
+        shutdown_timeout = "shutdown-timeout": Period,
+        maximum_requests = "maximum-requests": Count,
+        retry = "retry": Retry,
+        retry_limit = "retry-limit": Whole<0, 100>,
+        backoff_initial = "backoff-initial": Period,
+        backoff_maximum = "backoff-maximum": Period,
+    }
+    later:
+        "allowed-clients" "asgi" "upstream" "service" "environment-file" "inherit-environment" "mount" "parameters"
+        "display-name" "stop-signal" "concurrency" "connections" "multiplex" "preload" "warm-up" "refork-after"
+        "stack-size" "switch-interval" "scale" "response-timeout" "total-timeout" "interrupt-timeout"
+        "eviction-timeout" "deadlock-timeout" "inactivity-timeout" "connect-timeout" "socket-timeout" "probe"
+        "restart-interval" "maximum-memory" "cpu-time-limit" "supplementary-groups" "chroot" "cpu-priority"
+        "memory-limit" "virtual-memory-limit" "open-files" "core-size" "script-user" "script-group"
+        "no-new-privileges" "private-tmp" "read-only-paths" "read-write-paths" "cgroup" "reload"
+        "request-buffering" "request-buffer-size" "spool-limit" "request-body-limit" "header-limit"
+        "header-buffer-size" "response-buffer-size" "spool-dir" "send-buffer-size" "receive-buffer-size" "stderr"
+        "access-log" "access-log-format" "slow-request"
+}
+
+/// Reads the whole text; none when there are problems.
+pub(super) fn read(text: &str, problems: &mut Problems) -> Option<File> {
+    let document = problems.keep(DeTable::parse(text).map_err(|error| Problem {
+        at: error.span(),
+        fault: Fault::Syntax(error.message().replace('\n', ", ")),
+    }))?;
+    let top = document.get_ref();
+    refuse_strangers(top, &Place::Top, TABLES, TABLES_LATER, problems);
+    let empty = DeTable::new();
+    let daemon = subtable(top, "daemon", problems).unwrap_or(&empty);
+    let daemon = DaemonKeys::read(daemon, &Place::Daemon, None, problems);
+    let defaults = subtable(top, "defaults", problems).unwrap_or(&empty);
+    let defaults = PoolKeys::read(defaults, &Place::Defaults, None, problems);
+    let pools = subtable(top, "pool", problems).unwrap_or(&empty);
+    let pools = read_pools(pools, &defaults, problems);
+    if pools.is_empty() && problems.is_empty() {
+        problems.add(Problem {
+            at: None,
+            fault: Fault::Missing {
+                place: Place::Top,
+                what: "there is no pool: add a table [pool.NAME]".to_owned(),
+            },
+        });
+    }
+    problems.is_empty().then_some(File { daemon, pools })
+}
+
+fn read_pools(pools: &DeTable<'_>, defaults: &PoolKeys, problems: &mut Problems) -> Vec<PoolTable> {
+    let mut tables = Vec::new();
+    for (name, value) in pools {
+        let text: &str = name.get_ref();
+        let DeValue::Table(table) = value.get_ref() else {
+            problems.add(Problem {
+                at: Some(name.span()),
+                fault: Fault::PoolName {
+                    name: text.to_owned(),
+                    why: "is not a table: write [pool.NAME] above a pool's keys",
+                },
+            });
+            continue;
+        };
+        if let Some(why) = wrong_name(text) {
+            let (at, name) = (name.span(), text.to_owned());
+            problems.add(Problem {
+                at: Some(at),
+                fault: Fault::PoolName { name, why },
+            });
+            continue;
+        }
+        let place = Place::Pool(text.to_owned());
+        let mut keys = PoolKeys::read(table, &place, Some(defaults), problems);
+        prefer_own_application(&mut keys);
+        tables.push(PoolTable {
+            name: text.to_owned(),
+            at: name.span(),
+            keys,
+        });
+    }
+    tables
+}
+
+/// What is wrong with a pool's name: it stands in log lines, paths and labels.
+fn wrong_name(name: &str) -> Option<&'static str> {
+    if name.len() > LONGEST_NAME {
+        return Some("the name is too long: use at most 64 characters");
+    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    (!starts_well || !name.bytes().all(plain)).then_some(
+        "a name begins with a letter or digit and goes on with letters, digits, \"-\", \"_\" or \".\": choose another",
+    )
+}
+
+/// A pool that says what it runs does not also run what `[defaults]` say.
+fn prefer_own_application(keys: &mut PoolKeys) {
+    let own_wsgi = keys.wsgi.as_ref().is_some_and(|given| given.spot.own());
+    let own_command = keys.command.as_ref().is_some_and(|given| given.spot.own());
+    if own_wsgi && !own_command {
+        keys.command = None;
+    }
+    if own_command && !own_wsgi {
+        keys.wsgi = None;
+    }
+}
+
+fn subtable<'a, 'i>(
+    top: &'a DeTable<'i>,
+    key: &'static str,
+    problems: &mut Problems,
+) -> Option<&'a DeTable<'i>> {
+    let value = top.get(key)?;
+    if let DeValue::Table(table) = value.get_ref() {
+        return Some(table);
+    }
+    let name = if key == "pool" { "pool.NAME" } else { key };
+    let why = format!("must be a table: write [{name}] on a line of its own above the keys");
+    problems.add(wrong(&Place::Top, key, value.span(), why));
+    None
+}
+
+/// The value of `key`, if it is set and has the right form.
+fn given<T: Value>(
+    table: &DeTable<'_>,
+    place: &Place,
+    key: &'static str,
+    problems: &mut Problems,
+) -> Option<Given<T>> {
+    let value = table.get(key)?;
+    let read = T::from_toml(value).map_err(|error| wrong(place, key, error.at, error.why));
+    problems.keep(read).map(|read| Given {
+        value: read,
+        spot: Spot {
+            place: place.clone(),
+            key,
+            at: value.span(),
+        },
+    })
+}
+
+/// Notes every key that has no meaning here.
+fn refuse_strangers(
+    table: &DeTable<'_>,
+    place: &Place,
+    keys: &[&str],
+    later: &[&str],
+    problems: &mut Problems,
+) {
+    for name in table.keys() {
+        let key: &str = name.get_ref();
+        if keys.contains(&key) {
+            continue;
+        }
+        let (place, key) = (place.clone(), key.to_owned());
+        let fault = if later.contains(&key.as_str()) {
+            Fault::NotSupported { place, key }
+        } else {
+            let remedy = remedy(&key, &place, keys, later);
+            Fault::UnknownKey { place, key, remedy }
+        };
+        problems.add(Problem {
+            at: Some(name.span()),
+            fault,
+        });
+    }
+}
+
+/// What to do about the unknown `key`.
+fn remedy(key: &str, place: &Place, keys: &[&str], later: &[&str]) -> String {
+    let key = key.to_lowercase().replace('_', "-");
+    let nearest = keys
+        .iter()
+        .chain(later)
+        .map(|known| (strsim::damerau_levenshtein(&key, known), *known))
+        .min();
+    // as many slips as one makes in a word of this length
+    if let Some((_, known)) = nearest.filter(|(slips, _)| *slips <= key.len().div_ceil(3)) {
+        return format!("did you mean `{known}`?");
+    }
+    let of_pools =
+        PoolKeys::KEYS.contains(&key.as_str()) || PoolKeys::LATER.contains(&key.as_str());
+    if of_pools && matches!(place, Place::Top | Place::Daemon) {
+        return "it belongs into [pool.NAME] or [defaults]".to_owned();
+    }
+    let of_daemon =
+        DaemonKeys::KEYS.contains(&key.as_str()) || DaemonKeys::LATER.contains(&key.as_str());
+    if of_daemon {
+        return "it belongs into [daemon]".to_owned();
+    }
+    "remove it".to_owned()
+}
+
+fn wrong(place: &Place, key: &str, at: Range<usize>, why: impl Into<String>) -> Problem {
+    Problem {
+        at: Some(at),
+        fault: Fault::WrongValue {
+            place: place.clone(),
+            key: key.to_owned(),
+            why: why.into(),
+        },
+    }
+}
+
+const TABLES: &[&str] = &["daemon", "defaults", "pool"];
+const TABLES_LATER: &[&str] = &["include", "shim"];
+const LONGEST_NAME: usize = 64;

@@ -1,0 +1,351 @@
+//! From what the file says to what it means: defaults filled in, paths made absolute, names looked up, pools compared.
+
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
+
+use stockade_policy::{Backoff, Limit, dispatch::Retry};
+use toml::Spanned;
+
+use super::{
+    accounts, application,
+    errors::{Fault, Place, Problem, Problems},
+    file::{File, Given, PoolTable},
+    resolved::{Config, Daemon, Listen, LogLevel, Pool},
+    surroundings::{Found, Surroundings},
+    values::Period,
+};
+
+/// What `file`, which lies in `folder`, means; none when there are problems.
+pub(super) fn resolve(
+    file: &File,
+    folder: &Path,
+    surroundings: &dyn Surroundings,
+    problems: &mut Problems,
+) -> Option<Config> {
+    let daemon = daemon(file, folder, surroundings, problems);
+    let pools: Vec<Option<Pool>> = file
+        .pools
+        .iter()
+        .map(|table| pool(table, folder, surroundings, problems))
+        .collect();
+    refuse_shared_addresses(&file.pools, folder, problems);
+    let config = Config {
+        daemon: daemon?,
+        pools: pools.into_iter().collect::<Option<_>>()?,
+    };
+    refuse_relay_account(&config, &file.pools, problems);
+    problems.is_empty().then_some(config)
+}
+
+/// `path`, which is relative to `base` unless it is absolute, without its "." parts.
+pub(super) fn absolute(base: &Path, path: &Path) -> PathBuf {
+    base.join(path)
+        .components()
+        .filter(|part| *part != Component::CurDir)
+        .collect()
+}
+
+fn daemon(
+    file: &File,
+    folder: &Path,
+    surroundings: &dyn Surroundings,
+    problems: &mut Problems,
+) -> Option<Daemon> {
+    let keys = &file.daemon;
+    let runtime_dir = problems.keep(runtime_dir(file, folder, surroundings));
+    let relay_user = problems.keep(accounts::relay(
+        keys.relay_user.as_ref(),
+        surroundings,
+        missing_in_daemon,
+    ));
+    let threads = match value(keys.relay_threads.as_ref(), |given| given.0, 0) {
+        0 => surroundings.cores(),
+        threads => threads,
+    };
+    Some(Daemon {
+        runtime_dir: runtime_dir?,
+        relay_user: relay_user?,
+        relay_threads: usize::try_from(threads).unwrap_or(1),
+        log_level: value(keys.log_level.as_ref(), |given| *given, LogLevel::Info),
+        shutdown_timeout: period(keys.shutdown_timeout.as_ref(), Duration::from_secs(30)),
+    })
+}
+
+fn runtime_dir(
+    File { daemon, pools }: &File,
+    folder: &Path,
+    surroundings: &dyn Surroundings,
+) -> Result<PathBuf, Problem> {
+    let path = match &daemon.runtime_dir {
+        Some(given) => absolute(folder, &given.value),
+        None if surroundings.uid() == 0 => PathBuf::from("/run/stockade"),
+        None => match surroundings.variable("XDG_RUNTIME_DIR").map(PathBuf::from) {
+            Some(path) if path.is_absolute() => path.join("stockade"),
+            _ => PathBuf::from(format!("/tmp/stockade-{}", surroundings.uid())),
+        },
+    };
+    let longest_name = pools.iter().map(|pool| pool.name.len()).max();
+    let allowed = LONGEST_SOCKET_PATH.saturating_sub(WORKER_SOCKET + longest_name.unwrap_or(0));
+    let length = path.as_os_str().len();
+    if length <= allowed {
+        return Ok(path);
+    }
+    let why = format!(
+        "is {}, {length} bytes long, too long for the paths of the workers' sockets in it: use one of at most {allowed} bytes",
+        path.display()
+    );
+    Err(match &daemon.runtime_dir {
+        Some(given) => given.spot.wrong(why),
+        None => missing_in_daemon(format!("`runtime-dir` {why}")),
+    })
+}
+
+/// A default of `[daemon]` that does not do.
+const fn missing_in_daemon(what: String) -> Problem {
+    Problem {
+        at: None,
+        fault: Fault::Missing {
+            place: Place::Daemon,
+            what,
+        },
+    }
+}
+
+fn pool(
+    table: &PoolTable,
+    folder: &Path,
+    surroundings: &dyn Surroundings,
+    problems: &mut Problems,
+) -> Option<Pool> {
+    let keys = &table.keys;
+    let listen = problems.keep(listen(table, folder));
+    let account = problems.keep(accounts::worker(table, surroundings));
+    let socket = problems.keep(accounts::socket(
+        keys,
+        account.as_ref().and_then(Option::as_ref),
+        surroundings,
+    ));
+    let home = problems.keep(home(table, folder, surroundings));
+    let base = keys.home.as_ref().and(home.as_deref()).unwrap_or(folder);
+    let application = problems.keep(application::application(table, base, surroundings));
+    let backoff = problems.keep(backoff(table));
+    let (account, application) = (account?, application?);
+    let own = accounts::own(surroundings);
+    let environment = application::environment(keys, &application, account.as_ref(), &own);
+    let request_timeout = limit(keys.request_timeout.as_ref(), Duration::from_secs(60));
+    let default_processes = surroundings.cores().saturating_mul(2).saturating_add(1);
+    Some(Pool {
+        name: table.name.clone(),
+        listen: listen?,
+        socket: socket?,
+        listen_backlog: value(keys.listen_backlog.as_ref(), |given| given.0, 4096)
+            .try_into()
+            .unwrap_or(i32::MAX),
+        application,
+        processes: value(keys.processes.as_ref(), |given| given.0, default_processes),
+        threads: value(keys.threads.as_ref(), |given| given.0, 1),
+        account,
+        home: home?,
+        umask: value(keys.umask.as_ref(), |given| given.0, 0o022),
+        environment,
+        startup_timeout: limit(keys.startup_timeout.as_ref(), Duration::from_secs(15)),
+        request_timeout,
+        queue_timeout: limit(keys.queue_timeout.as_ref(), Duration::from_secs(45)),
+        queue_limit: value(keys.queue_limit.as_ref(), |given| given.0, 1000),
+        graceful_timeout: value(
+            keys.graceful_timeout.as_ref(),
+            |given| *given,
+            Limit(request_timeout.0.map(|limit| limit + GRACE)),
+        ),
+        shutdown_timeout: period(keys.shutdown_timeout.as_ref(), Duration::from_secs(5)),
+        maximum_requests: value(keys.maximum_requests.as_ref(), |given| given.0, 0),
+        retry: value(keys.retry.as_ref(), |given| *given, Retry::Idempotent),
+        retry_limit: value(keys.retry_limit.as_ref(), |given| given.0, 1),
+        backoff: backoff?,
+    })
+}
+
+/// `listen`, and that the keys about unix sockets are about one.
+fn listen(table: &PoolTable, folder: &Path) -> Result<Vec<Listen>, Problem> {
+    let Some(given) = &table.keys.listen else {
+        return Err(table.missing(format!(
+            "`listen` is missing: say where the host connects to, like listen = [\"unix:/run/stockade/{}.sock\"]",
+            table.name
+        )));
+    };
+    if given.value.is_empty() {
+        return Err(given.spot.wrong(format!(
+            "is empty: say where the host connects to, like [\"unix:/run/stockade/{}.sock\"]",
+            table.name
+        )));
+    }
+    let mut addresses = Vec::new();
+    for address in &given.value {
+        let full = full_address(address.get_ref(), folder);
+        if let Listen::Unix(path) = &full {
+            let length = path.as_os_str().len();
+            if length > LONGEST_SOCKET_PATH {
+                return Err(given.spot.wrong_at(address.span(), format!(
+                    "has {}, {length} bytes long: the path of a socket has at most {LONGEST_SOCKET_PATH}",
+                    path.display()
+                )));
+            }
+        }
+        addresses.push(full);
+    }
+    refuse_idle_socket_keys(table, &addresses)?;
+    Ok(addresses)
+}
+
+fn full_address(address: &Listen, folder: &Path) -> Listen {
+    match address {
+        Listen::Unix(path) => Listen::Unix(absolute(folder, path)),
+        Listen::Tcp(address) => Listen::Tcp(*address),
+    }
+}
+
+/// In `[defaults]` they are for the pools that have a unix socket.
+fn refuse_idle_socket_keys(table: &PoolTable, addresses: &[Listen]) -> Result<(), Problem> {
+    let has_unix = addresses
+        .iter()
+        .any(|address| matches!(address, Listen::Unix(_)));
+    let keys = &table.keys;
+    let given = [
+        keys.socket_user.as_ref().map(|given| &given.spot),
+        keys.socket_group.as_ref().map(|given| &given.spot),
+        keys.socket_mode.as_ref().map(|given| &given.spot),
+    ];
+    match given.into_iter().flatten().find(|spot| spot.own()) {
+        Some(spot) if !has_unix => Err(spot.wrong(
+            "has no meaning without a unix socket: remove it, or add a \"unix:\" address to `listen`",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn home(
+    table: &PoolTable,
+    folder: &Path,
+    surroundings: &dyn Surroundings,
+) -> Result<PathBuf, Problem> {
+    let Some(given) = &table.keys.home else {
+        return Ok(PathBuf::from("/"));
+    };
+    let path = absolute(folder, &given.value);
+    let shown = path.display();
+    match surroundings.find(&path) {
+        Ok(Found::Folder) => Ok(path),
+        Ok(Found::File | Found::Program) => Err(given.spot.wrong(format!(
+            "is {shown}, which is no folder: name the folder it is in"
+        ))),
+        Err(reason) => Err(given.spot.wrong(format!(
+            "is {shown}, which cannot be found: {reason}: make the folder, or name another"
+        ))),
+    }
+}
+
+fn backoff(table: &PoolTable) -> Result<Backoff, Problem> {
+    let keys = &table.keys;
+    let maximum = period(keys.backoff_maximum.as_ref(), Duration::from_secs(60));
+    let default = Duration::from_millis(500).min(maximum);
+    let initial = period(keys.backoff_initial.as_ref(), default);
+    for given in [&keys.backoff_initial, &keys.backoff_maximum]
+        .into_iter()
+        .flatten()
+    {
+        if given.value.0.is_zero() {
+            return Err(given.spot.wrong(
+                "is zero, which would start a failing worker again without end: write a time like \"500ms\"",
+            ));
+        }
+    }
+    match &keys.backoff_initial {
+        Some(given) if initial > maximum => Err(given.spot.wrong(format!(
+            "is longer than `backoff-maximum` ({maximum:?}): lower it, or raise `backoff-maximum`"
+        ))),
+        _ => Ok(Backoff { initial, maximum }),
+    }
+}
+
+/// No address can be bound twice.
+fn refuse_shared_addresses(pools: &[PoolTable], folder: &Path, problems: &mut Problems) {
+    let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+    for table in pools {
+        let Some(given) = &table.keys.listen else {
+            continue;
+        };
+        for address in &given.value {
+            let shown = match full_address(address.get_ref(), folder) {
+                Listen::Unix(path) => format!("unix:{}", path.display()),
+                Listen::Tcp(address) => address.to_string(),
+            };
+            let Some(other) = taken.insert(shown.clone(), &table.name) else {
+                continue;
+            };
+            problems.add(shared_address(given, address, table, other, &shown));
+        }
+    }
+}
+
+fn shared_address(
+    given: &Given<Vec<Spanned<Listen>>>,
+    address: &Spanned<Listen>,
+    table: &PoolTable,
+    other: &str,
+    shown: &str,
+) -> Problem {
+    let why = if other == table.name {
+        format!("has {shown} twice: remove one")
+    } else if given.spot.own() {
+        format!(
+            "has {shown}, where pool {other} listens already: give each pool an address of its own"
+        )
+    } else {
+        format!(
+            "has {shown} for pool {other} and pool {}: give each pool an address of its own",
+            table.name
+        )
+    };
+    given.spot.wrong_at(address.span(), why)
+}
+
+/// Workers of the relay's account could read and stop it.
+fn refuse_relay_account(config: &Config, tables: &[PoolTable], problems: &mut Problems) {
+    let Some(relay) = &config.daemon.relay_user else {
+        return;
+    };
+    for (pool, table) in config.pools.iter().zip(tables) {
+        let shared = pool
+            .account
+            .as_ref()
+            .is_some_and(|account| account.uid == relay.uid);
+        if let Some(user) = table.keys.user.as_ref().filter(|_| shared) {
+            problems.add(user.spot.wrong(format!(
+                "is {:?}, the account of the relay, which must be out of reach for applications: give them another",
+                user.value
+            )));
+        }
+    }
+}
+
+fn value<T, U>(given: Option<&Given<T>>, meaning: impl Fn(&T) -> U, default: U) -> U {
+    given.map_or(default, |given| meaning(&given.value))
+}
+
+fn limit(given: Option<&Given<Limit>>, default: Duration) -> Limit {
+    value(given, |given| *given, Limit::of(default))
+}
+
+fn period(given: Option<&Given<Period>>, default: Duration) -> Duration {
+    value(given, |given| given.0, default)
+}
+
+/// What `graceful-timeout` is longer than `request-timeout` unless it is set.
+const GRACE: Duration = Duration::from_secs(5);
+/// The room of `sun_path` on Linux, less the byte that ends it.
+const LONGEST_SOCKET_PATH: usize = 107;
+/// What a worker's socket adds to `runtime-dir` and the pool's name: "/workers/", ".4294967295.sock".
+const WORKER_SOCKET: usize = 9 + 16;

@@ -1,0 +1,151 @@
+//! What the meaning of a configuration depends on besides its text: who we are, which accounts, files and cores there are.
+
+use std::{
+    env,
+    ffi::{CString, OsString},
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use nix::unistd::{self, Gid, Uid};
+
+/// An entry of the system's table of users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub uid: u32,
+    /// Its primary group.
+    pub gid: u32,
+    /// Its home folder.
+    pub home: PathBuf,
+}
+
+/// What a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A folder.
+    Folder,
+    /// A file somebody may execute.
+    Program,
+    /// Anything else.
+    File,
+}
+
+/// What may be asked; nothing is changed by it.
+pub trait Surroundings {
+    /// Our own effective user.
+    fn uid(&self) -> u32;
+    /// Our own effective group.
+    fn gid(&self) -> u32;
+    /// Every group of ours, the supplementary ones included.
+    fn gids(&self) -> Vec<u32>;
+    /// Processors this process may use; at least 1.
+    fn cores(&self) -> u32;
+    /// A variable of our own environment.
+    fn variable(&self, name: &str) -> Option<OsString>;
+    /// The user called so.
+    ///
+    /// # Errors
+    /// When the table of users cannot be read.
+    fn user(&self, name: &str) -> io::Result<Option<User>>;
+    /// The user of this number.
+    ///
+    /// # Errors
+    /// When the table of users cannot be read.
+    fn user_of(&self, uid: u32) -> io::Result<Option<User>>;
+    /// The number of the group called so.
+    ///
+    /// # Errors
+    /// When the table of groups cannot be read.
+    fn group(&self, name: &str) -> io::Result<Option<u32>>;
+    /// Every group of a user, `gid` (its primary one) included.
+    ///
+    /// # Errors
+    /// When the table of groups cannot be read.
+    fn groups_of(&self, user: &str, gid: u32) -> io::Result<Vec<u32>>;
+    /// What is at `path`, symbolic links followed.
+    ///
+    /// # Errors
+    /// When there is nothing, or it cannot be seen.
+    fn find(&self, path: &Path) -> io::Result<Found>;
+}
+
+/// The system we run on.
+#[derive(Clone, Copy, Debug)]
+pub struct System;
+
+impl Surroundings for System {
+    fn uid(&self) -> u32 {
+        unistd::geteuid().as_raw()
+    }
+
+    fn gid(&self) -> u32 {
+        unistd::getegid().as_raw()
+    }
+
+    fn gids(&self) -> Vec<u32> {
+        let mut gids = vec![self.gid()];
+        gids.extend(
+            unistd::getgroups()
+                .unwrap_or_default()
+                .into_iter()
+                .map(Gid::as_raw),
+        );
+        gids
+    }
+
+    fn cores(&self) -> u32 {
+        thread::available_parallelism()
+            .ok()
+            .and_then(|cores| u32::try_from(cores.get()).ok())
+            .unwrap_or(1)
+    }
+
+    fn variable(&self, name: &str) -> Option<OsString> {
+        env::var_os(name)
+    }
+
+    fn user(&self, name: &str) -> io::Result<Option<User>> {
+        Ok(unistd::User::from_name(name)?.map(User::from))
+    }
+
+    fn user_of(&self, uid: u32) -> io::Result<Option<User>> {
+        Ok(unistd::User::from_uid(Uid::from_raw(uid))?.map(User::from))
+    }
+
+    fn group(&self, name: &str) -> io::Result<Option<u32>> {
+        Ok(unistd::Group::from_name(name)?.map(|group| group.gid.as_raw()))
+    }
+
+    fn groups_of(&self, user: &str, gid: u32) -> io::Result<Vec<u32>> {
+        let user = CString::new(user)?;
+        let groups = unistd::getgrouplist(&user, Gid::from_raw(gid))?;
+        Ok(groups.into_iter().map(Gid::as_raw).collect())
+    }
+
+    fn find(&self, path: &Path) -> io::Result<Found> {
+        let metadata = fs::metadata(path)?;
+        Ok(if metadata.is_dir() {
+            Found::Folder
+        } else if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 {
+            Found::Program
+        } else {
+            Found::File
+        })
+    }
+}
+
+impl From<unistd::User> for User {
+    fn from(user: unistd::User) -> Self {
+        Self {
+            name: user.name,
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+            home: user.dir,
+        }
+    }
+}

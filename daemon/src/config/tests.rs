@@ -1,0 +1,148 @@
+//! What a file means, and what is said about a wrong one, in surroundings that are made up.
+
+mod documents;
+mod meanings;
+mod mistakes;
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    errors::{ConfigErrors, Problems},
+    resolved::Config,
+    surroundings::{Found, Surroundings, User},
+};
+
+/// A machine with two cores, some accounts and some files.
+struct Imagined {
+    uid: u32,
+    variables: BTreeMap<&'static str, &'static str>,
+    users: Vec<User>,
+}
+
+impl Imagined {
+    fn root() -> Self {
+        Self {
+            uid: 0,
+            variables: BTreeMap::from([("PATH", "bin:/opt/bin:/usr/bin")]),
+            users: [
+                ("root", 0, 0, "/root"),
+                ("stockade", 400, 400, "/nonexistent"),
+                ("blog", 1001, 1001, "/home/blog"),
+                ("shop", 1002, 0, "/home/shop"),
+                ("nobody", 65_534, 65_534, "/"),
+            ]
+            .map(|(name, uid, gid, home)| User {
+                name: name.to_owned(),
+                uid,
+                gid,
+                home: PathBuf::from(home),
+            })
+            .to_vec(),
+        }
+    }
+
+    fn blog() -> Self {
+        Self {
+            uid: 1001,
+            ..Self::root()
+        }
+    }
+
+    fn without(mut self, user: &str) -> Self {
+        self.users.retain(|known| known.name != user);
+        self
+    }
+
+    fn with(mut self, variable: &'static str, value: &'static str) -> Self {
+        self.variables.insert(variable, value);
+        self
+    }
+}
+
+impl Surroundings for Imagined {
+    fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    fn gid(&self) -> u32 {
+        self.uid
+    }
+
+    fn gids(&self) -> Vec<u32> {
+        vec![self.uid, 33]
+    }
+
+    fn cores(&self) -> u32 {
+        2
+    }
+
+    fn variable(&self, name: &str) -> Option<OsString> {
+        self.variables.get(name).map(OsString::from)
+    }
+
+    fn user(&self, name: &str) -> io::Result<Option<User>> {
+        if name == "unreachable" {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        Ok(self.users.iter().find(|user| user.name == name).cloned())
+    }
+
+    fn user_of(&self, uid: u32) -> io::Result<Option<User>> {
+        Ok(self.users.iter().find(|user| user.uid == uid).cloned())
+    }
+
+    fn group(&self, name: &str) -> io::Result<Option<u32>> {
+        let groups = [("root", 0), ("www-data", 33), ("blog", 1001), ("web", 2000)];
+        Ok(groups
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, gid)| gid))
+    }
+
+    fn groups_of(&self, user: &str, gid: u32) -> io::Result<Vec<u32>> {
+        Ok(if user == "blog" {
+            vec![gid, 33]
+        } else {
+            vec![gid]
+        })
+    }
+
+    fn find(&self, path: &Path) -> io::Result<Found> {
+        let known = match path.to_str() {
+            Some("/srv/blog" | "/etc/stockade/here" | "/srv/blog/venv" | "/srv/blog/empty") => {
+                Found::Folder
+            }
+            Some("/srv/blog/app.wsgi" | "/srv/blog/app.py" | "/etc/stockade/app.py") => Found::File,
+            Some(
+                "/srv/blog/venv/bin/python"
+                | "/opt/bin/python3"
+                | "/usr/bin/python3"
+                | "/usr/bin/php-cgi"
+                | "/srv/blog/serve",
+            ) => Found::Program,
+            _ => return Err(io::Error::from_raw_os_error(2)),
+        };
+        Ok(known)
+    }
+}
+
+/// The file /etc/stockade/stockade.toml with this text.
+fn read(text: &str, surroundings: &Imagined) -> Result<Config, ConfigErrors> {
+    let mut problems = Problems::default();
+    super::understand(
+        text,
+        Path::new("/etc/stockade"),
+        surroundings,
+        &mut problems,
+    )
+    .ok_or_else(|| ConfigErrors::Wrong {
+        path: PathBuf::from("stockade.toml"),
+        text: text.to_owned(),
+        problems: problems.in_order(),
+    })
+}

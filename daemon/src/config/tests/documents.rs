@@ -1,0 +1,91 @@
+//! conf/stockade.toml and docs/configuration.md have every key of the code, and no other.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use super::{Imagined, read};
+use crate::config::{
+    file::{DaemonKeys, PoolKeys},
+    resolved::Config,
+};
+
+#[test]
+fn the_example_is_accepted_and_what_it_leaves_out_is_the_default() {
+    let example = repository_file("conf/stockade.toml");
+    let as_it_is = accepted(&example);
+    let uncommented: Vec<&str> = example
+        .lines()
+        .map(|line| {
+            if key(line).is_some() {
+                line.trim_start_matches('#')
+            } else {
+                line
+            }
+        })
+        .collect();
+    assert_eq!(accepted(&uncommented.join("\n")), as_it_is);
+}
+
+#[test]
+fn the_example_has_every_key() {
+    let example = repository_file("conf/stockade.toml");
+    let (daemon, pools) = example
+        .split_once("[defaults]")
+        .expect("the example has [defaults]");
+    let keys = |text: &str| text.lines().filter_map(key).map(str::to_owned).collect();
+    assert_eq!(set(DaemonKeys::KEYS), keys(daemon));
+    assert_eq!(set(PoolKeys::KEYS), keys(pools));
+}
+
+#[test]
+fn the_documentation_has_every_key() {
+    let document = repository_file("docs/configuration.md");
+    let (daemon, pools) = document
+        .split_once("## `[defaults]`")
+        .expect("the document has [defaults]");
+    assert_eq!(set(DaemonKeys::KEYS), described(daemon));
+    assert_eq!(set(PoolKeys::KEYS), described(pools));
+}
+
+#[test]
+fn no_key_is_both_supported_and_not() {
+    for (keys, later) in [
+        (DaemonKeys::KEYS, DaemonKeys::LATER),
+        (PoolKeys::KEYS, PoolKeys::LATER),
+    ] {
+        let all: BTreeSet<_> = keys.iter().chain(later).collect();
+        assert_eq!(all.len(), keys.len() + later.len());
+    }
+}
+
+/// The key that a line of the example sets, commented out or not.
+fn key(line: &str) -> Option<&str> {
+    let (key, _) = line.trim_start_matches('#').split_once(" = ")?;
+    let plain = |c: char| c.is_ascii_lowercase() || c == '-';
+    (!key.is_empty() && key.chars().all(plain)).then_some(key)
+}
+
+/// The keys in the first column of the document's tables.
+fn described(document: &str) -> BTreeSet<String> {
+    document
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .map(|(key, _)| key.to_owned())
+        .collect()
+}
+
+fn accepted(text: &str) -> Config {
+    let mut machine = Imagined::root();
+    let mut forms = machine.users[2].clone();
+    forms.name = "forms".to_owned();
+    machine.users.push(forms);
+    read(text, &machine).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn set(keys: &[&str]) -> BTreeSet<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
+}
+
+fn repository_file(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

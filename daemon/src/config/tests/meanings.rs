@@ -1,0 +1,369 @@
+//! What a file means.
+
+use std::{path::PathBuf, time::Duration};
+
+use stockade_policy::{Backoff, Limit, dispatch::Retry};
+
+use super::{Imagined, read};
+use crate::config::{
+    System,
+    resolved::{Account, Application, Config, Daemon, Listen, LogLevel, Pool, SocketOwner},
+};
+
+const SMALLEST: &str = "[pool.blog]\nlisten = [\"unix:/run/blog.sock\"]\nwsgi = \"blog.wsgi:application\"\nuser = \"blog\"\n";
+
+fn only_pool(text: &str, surroundings: &Imagined) -> Pool {
+    let mut config = read(text, surroundings).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.pools.len(), 1);
+    config.pools.remove(0)
+}
+
+/// The smallest pool with `keys` added.
+fn pool(keys: &str) -> Pool {
+    only_pool(&format!("{SMALLEST}{keys}\n"), &Imagined::root())
+}
+
+/// A pool that runs this, with `keys` added.
+fn running(keys: &str) -> Pool {
+    only_pool(
+        &format!("[pool.blog]\nlisten = [\"unix:/run/blog.sock\"]\nuser = \"blog\"\n{keys}\n"),
+        &Imagined::root(),
+    )
+}
+
+fn account(name: &str, id: u32, groups: &[u32], home: &str) -> Account {
+    Account {
+        name: name.to_owned(),
+        uid: id,
+        gid: id,
+        groups: groups.to_vec(),
+        home: PathBuf::from(home),
+    }
+}
+
+#[test]
+fn everything_has_a_default() {
+    let seconds = Duration::from_secs;
+    let variables = [
+        ("HOME", "/home/blog"),
+        ("LANG", "C.UTF-8"),
+        ("LC_ALL", "C.UTF-8"),
+        ("LOGNAME", "blog"),
+        (
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        ),
+        ("USER", "blog"),
+    ];
+    let expected = Config {
+        daemon: Daemon {
+            runtime_dir: PathBuf::from("/run/stockade"),
+            relay_user: Some(account("stockade", 400, &[400], "/nonexistent")),
+            relay_threads: 2,
+            log_level: LogLevel::Info,
+            shutdown_timeout: seconds(30),
+        },
+        pools: vec![Pool {
+            name: "blog".to_owned(),
+            listen: vec![Listen::Unix(PathBuf::from("/run/blog.sock"))],
+            socket: SocketOwner {
+                uid: Some(1001),
+                gid: Some(1001),
+                mode: 0o660,
+            },
+            listen_backlog: 4096,
+            application: Application::Wsgi {
+                target: "blog.wsgi:application".to_owned(),
+                interpreter: PathBuf::from("/opt/bin/python3"),
+                python_path: Vec::new(),
+            },
+            processes: 5,
+            threads: 1,
+            account: Some(account("blog", 1001, &[1001, 33], "/home/blog")),
+            home: PathBuf::from("/"),
+            umask: 0o022,
+            environment: variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            startup_timeout: Limit::of(seconds(15)),
+            request_timeout: Limit::of(seconds(60)),
+            queue_timeout: Limit::of(seconds(45)),
+            queue_limit: 1000,
+            graceful_timeout: Limit::of(seconds(65)),
+            shutdown_timeout: seconds(5),
+            maximum_requests: 0,
+            retry: Retry::Idempotent,
+            retry_limit: 1,
+            backoff: Backoff {
+                initial: Duration::from_millis(500),
+                maximum: seconds(60),
+            },
+        }],
+    };
+    assert_eq!(read(SMALLEST, &Imagined::root()).unwrap(), expected);
+}
+
+#[test]
+fn without_root_everybody_stays_who_they_are() {
+    let text = SMALLEST.replace("user = \"blog\"\n", "");
+    let config = read(&text, &Imagined::blog()).unwrap();
+    assert_eq!(config.daemon.relay_user, None);
+    assert_eq!(
+        config.daemon.runtime_dir,
+        PathBuf::from("/tmp/stockade-1001")
+    );
+    let pool = &config.pools[0];
+    assert_eq!(pool.account, None);
+    assert_eq!((pool.socket.uid, pool.socket.gid), (None, None));
+    assert_eq!(pool.environment["USER"], "blog");
+    assert_eq!(pool.environment["HOME"], "/home/blog");
+    // naming oneself is no change
+    let same = read(&format!("{SMALLEST}group = \"blog\""), &Imagined::blog()).unwrap();
+    assert_eq!(same, config);
+}
+
+#[test]
+fn an_account_without_an_entry_has_a_number_for_a_name() {
+    let text = SMALLEST.replace("user = \"blog\"\n", "");
+    let pool = only_pool(&text, &Imagined::blog().without("blog"));
+    assert_eq!(pool.environment["USER"], "1001");
+    assert_eq!(pool.environment["HOME"], "/");
+}
+
+#[test]
+fn the_runtime_dir_of_a_session_is_used() {
+    let session = Imagined::blog().with("XDG_RUNTIME_DIR", "/run/user/1001");
+    let config = read(SMALLEST, &session).unwrap();
+    assert_eq!(
+        config.daemon.runtime_dir,
+        PathBuf::from("/run/user/1001/stockade")
+    );
+}
+
+#[test]
+fn defaults_are_for_pools_that_say_nothing() {
+    let config = read(
+        "[defaults]
+        processes = 3
+        request-timeout = \"20s\"
+        wsgi = \"blog.wsgi:application\"
+        python-home = \"/srv/blog/venv\"
+        user = \"blog\"
+        environment = { SIDE = \"left\" }
+        [pool.admin]
+        listen = [\"unix:/run/admin.sock\"]
+        processes = 1
+        environment = { COLOUR = \"red\" }
+        [pool.forms]
+        listen = [\"unix:/run/forms.sock\"]
+        command = [\"php-cgi\"]
+        ",
+        &Imagined::root(),
+    )
+    .unwrap();
+    let [admin, forms] = &config.pools[..] else {
+        panic!("{config:?}");
+    };
+    assert_eq!((admin.processes, forms.processes), (1, 3));
+    assert_eq!(admin.graceful_timeout, Limit::of(Duration::from_secs(25)));
+    assert!(matches!(admin.application, Application::Wsgi { .. }));
+    assert_eq!(
+        forms.application,
+        Application::Command(vec!["/usr/bin/php-cgi".to_owned()])
+    );
+    assert_eq!(admin.environment["COLOUR"], "red");
+    assert!(!admin.environment.contains_key("SIDE"));
+    assert_eq!(forms.environment["SIDE"], "left");
+}
+
+#[test]
+fn limits_are_switched_off() {
+    for off in ["\"off\"", "0", "\"0s\"", "\"0ms\""] {
+        let pool = pool(&format!("request-timeout = {off}"));
+        assert_eq!(pool.request_timeout, Limit::OFF, "{off}");
+        assert_eq!(pool.graceful_timeout, Limit::OFF, "{off}");
+    }
+    assert_eq!(pool("maximum-requests = \"off\"").maximum_requests, 0);
+    assert_eq!(pool("queue-limit = 0").queue_limit, 0);
+}
+
+#[test]
+fn times_have_units() {
+    for (text, milliseconds) in [
+        ("250ms", 250),
+        ("30s", 30_000),
+        ("5m", 300_000),
+        ("1h", 3_600_000),
+        ("8760h", 31_536_000_000),
+    ] {
+        let pool = pool(&format!("request-timeout = {text:?}"));
+        let expected = Limit::of(Duration::from_millis(milliseconds));
+        assert_eq!(pool.request_timeout, expected, "{text}");
+    }
+    assert_eq!(
+        pool("shutdown-timeout = \"0s\"").shutdown_timeout,
+        Duration::ZERO
+    );
+}
+
+#[test]
+fn addresses_of_every_kind() {
+    let pool = only_pool(
+        "[pool.blog]
+        listen = [\"unix:here/blog.sock\", \"unix:/run/./blog.sock\", \"127.0.0.1:9001\", \"localhost:9002\", \"[::1]:9003\"]
+        user = \"blog\"
+        command = [\"php-cgi\"]",
+        &Imagined::root(),
+    );
+    assert_eq!(
+        pool.listen,
+        [
+            Listen::Unix(PathBuf::from("/etc/stockade/here/blog.sock")),
+            Listen::Unix(PathBuf::from("/run/blog.sock")),
+            Listen::Tcp("127.0.0.1:9001".parse().unwrap()),
+            Listen::Tcp("127.0.0.1:9002".parse().unwrap()),
+            Listen::Tcp("[::1]:9003".parse().unwrap()),
+        ]
+    );
+}
+
+#[test]
+fn sockets_may_be_somebody_elses() {
+    let keys = "socket-user = \"root\"\nsocket-group = \"www-data\"\nsocket-mode = \"0600\"\n";
+    let expected = |uid, gid| SocketOwner {
+        uid,
+        gid,
+        mode: 0o600,
+    };
+    assert_eq!(pool(keys).socket, expected(Some(0), Some(33)));
+    // a group of one's own can be given without root
+    let text = format!("{SMALLEST}socket-group = \"www-data\"\nsocket-mode = \"600\"\n");
+    let pool = only_pool(&text, &Imagined::blog());
+    assert_eq!(pool.socket, expected(None, Some(33)));
+}
+
+#[test]
+fn accounts_may_be_numbers() {
+    let text = SMALLEST.replace("\"blog\"\n", "\"1001\"\ngroup = \"2000\"\n");
+    let account = only_pool(&text, &Imagined::root()).account.unwrap();
+    assert_eq!((account.name.as_str(), account.uid), ("blog", 1001));
+    assert_eq!((account.gid, account.groups), (2000, vec![2000, 33]));
+}
+
+#[test]
+fn the_application_is_found_in_its_home() {
+    for (keys, expected) in [
+        (
+            "wsgi = \"app.wsgi\"\nhome = \"/srv/blog\"",
+            "/srv/blog/app.wsgi",
+        ),
+        (
+            "wsgi = \"./app.wsgi:main\"\nhome = \"/srv/blog\"",
+            "/srv/blog/app.wsgi:main",
+        ),
+        (
+            "wsgi = \"app.py:app.wsgi\"",
+            "/etc/stockade/app.py:app.wsgi",
+        ),
+        ("wsgi = \"/srv/blog/app.py\"", "/srv/blog/app.py"),
+        ("wsgi = \"app:make\"\nhome = \"/srv/blog\"", "app:make"),
+    ] {
+        let Application::Wsgi { target, .. } = running(keys).application else {
+            panic!("{keys}");
+        };
+        assert_eq!(target, expected);
+    }
+    let pool = running("command = [\"./serve\", \"-v\"]\nhome = \"/srv/blog\"");
+    let words = ["/srv/blog/serve", "-v"].map(str::to_owned).to_vec();
+    assert_eq!(pool.application, Application::Command(words));
+    assert_eq!(pool.home, PathBuf::from("/srv/blog"));
+    assert_eq!(pool_home("here"), PathBuf::from("/etc/stockade/here"));
+}
+
+fn pool_home(home: &str) -> PathBuf {
+    pool(&format!("home = {home:?}")).home
+}
+
+#[test]
+fn python_is_an_environment_or_an_interpreter() {
+    for (home, expected) in [
+        ("/srv/blog/venv", "/srv/blog/venv/bin/python"),
+        ("venv", "/srv/blog/venv/bin/python"),
+        ("/usr/bin/python3", "/usr/bin/python3"),
+    ] {
+        let keys = format!(
+            "home = \"/srv/blog\"\npython-home = {home:?}\npython-path = [\"lib\", \"/opt\"]"
+        );
+        let Application::Wsgi {
+            interpreter,
+            python_path,
+            ..
+        } = pool(&keys).application
+        else {
+            panic!("{keys}");
+        };
+        assert_eq!(interpreter, PathBuf::from(expected));
+        assert_eq!(python_path, ["/srv/blog/lib", "/opt"].map(PathBuf::from));
+    }
+}
+
+#[test]
+fn variables_of_the_pool_come_last() {
+    let environment =
+        pool("lang = \"de_DE.UTF-8\"\nenvironment = { USER = \"me\", DEBUG = \"\" }").environment;
+    assert_eq!(environment["LANG"], "de_DE.UTF-8");
+    assert_eq!(environment["LC_ALL"], "de_DE.UTF-8");
+    assert_eq!(environment["USER"], "me");
+    assert_eq!(environment["DEBUG"], "");
+    let environment = pool("locale = \"off\"").environment;
+    assert_eq!(environment["LANG"], "C.UTF-8");
+    assert!(!environment.contains_key("LC_ALL"));
+    let environment = pool("lang = \"off\"").environment;
+    assert!(!environment.contains_key("LANG") && !environment.contains_key("LC_ALL"));
+}
+
+#[test]
+fn php_has_a_child_for_each_slot() {
+    let children = |keys: &str| running(keys).environment.get("PHP_FCGI_CHILDREN").cloned();
+    assert_eq!(children("command = [\"php-cgi\"]"), None);
+    assert_eq!(
+        children("command = [\"php-cgi\"]\nthreads = 4"),
+        Some("4".to_owned())
+    );
+    assert_eq!(
+        children("command = [\"/srv/blog/serve\"]\nthreads = 4"),
+        None
+    );
+    assert_eq!(
+        children(
+            "command = [\"php-cgi\"]\nthreads = 4\nenvironment = { PHP_FCGI_CHILDREN = \"2\" }"
+        ),
+        Some("2".to_owned())
+    );
+}
+
+#[test]
+fn a_file_is_read_from_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stockade.toml");
+    let missing = crate::config::read(&path, &System).unwrap_err().to_string();
+    assert_eq!(
+        missing,
+        format!(
+            "could not read the configuration {}: No such file or directory (os error 2): name a readable file with -c",
+            path.display()
+        )
+    );
+    std::fs::write(&path, b"[daemon]\n# caf\xe9\n").unwrap();
+    let wrong = crate::config::read(&path, &System).unwrap_err().to_string();
+    assert_eq!(
+        wrong,
+        format!(
+            "{}:2:6: these bytes are no UTF-8 text: save the file as UTF-8\n  2 | # caf\u{fffd}\n    |      ^",
+            path.display()
+        )
+    );
+    std::fs::write(&path, SMALLEST).unwrap();
+    let config = crate::config::read(&path, &Imagined::root()).unwrap();
+    assert_eq!(config, read(SMALLEST, &Imagined::root()).unwrap());
+}

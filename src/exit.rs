@@ -1,0 +1,6 @@
+//! Exit codes that say more than "failed" (1); wrong usage is 2, which `clap` sees to.
+
+/// Not permitted.
+pub(crate) const NOT_PERMITTED: u8 = 77;
+/// Something is wrong in the configuration.
+pub(crate) const CONFIGURATION: u8 = 78;
