@@ -61,3 +61,39 @@ impl fmt::Display for PoolState {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manuals_words() {
+        for state in [
+            PoolState::Starting,
+            PoolState::Serving,
+            PoolState::Failing,
+            PoolState::Stopped,
+        ] {
+            assert_eq!(
+                serde_json::to_string(&state).unwrap(),
+                format!("\"{state}\"")
+            );
+        }
+    }
+
+    #[test]
+    fn a_number_prints_as_it_is_saved() {
+        assert_eq!(
+            serde_json::to_string(&WorkerId(7)).unwrap(),
+            WorkerId(7).to_string()
+        );
+        assert_eq!(
+            serde_json::to_string(&PoolId(7)).unwrap(),
+            PoolId(7).to_string()
+        );
+        assert_eq!(
+            serde_json::to_string(&Generation(7)).unwrap(),
+            Generation(7).to_string()
+        );
+    }
+}

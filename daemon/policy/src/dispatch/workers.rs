@@ -154,9 +154,12 @@ impl Workers {
         let position = position as usize;
         if position < worker.running.len() {
             worker.running.swap_remove(position);
-            match slot {
-                Slot::Freed => {}
-                Slot::Lost => worker.lost = worker.lost.saturating_add(1),
+            match (slot, worker.standing) {
+                // nobody is at it any more
+                (Slot::Freed, _) | (Slot::Lost, Standing::Gone) => {}
+                (Slot::Lost, Standing::Offered | Standing::SetAside | Standing::Retired) => {
+                    worker.lost = worker.lost.saturating_add(1);
+                }
             }
         }
         let moved = worker.running.get(position).copied();

@@ -103,7 +103,10 @@ impl Pool {
             self.stop_starting(plan.generation, context);
         }
         self.newest = Generation(self.newest.0.saturating_add(1));
-        let newest_keys = self.changed.take().or(superseded.map(|plan| plan.settings));
+        let newest_keys = self
+            .changed
+            .take()
+            .or_else(|| superseded.map(|plan| plan.settings));
         let plan = Plan {
             generation: self.newest,
             settings: newest_keys.unwrap_or_else(|| self.accepted.settings.clone()),

@@ -5,8 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::*;
 use crate::Backoff;
 
-const WORKER: WorkerId = WorkerId(1);
-
 /// What each event does in each state: the effect, the state after it, the actions. `-`: nothing at all.
 #[rustfmt::skip]
 const TABLE: &[(&str, [&str; 9])] = &[
@@ -212,19 +210,26 @@ const fn name(state: &State) -> &'static str {
 fn actions(context: &mut Context) -> String {
     let mut names = Vec::new();
     while let Some(action) = context.poll_action() {
-        names.push(match action {
-            Action::StartWorker { .. } => "start",
-            Action::OfferWorker { worker: WORKER } => "offer",
-            Action::RetireWorker { worker: WORKER, .. } => "retire",
+        let (worker, name) = match action {
+            Action::StartWorker { worker, .. } => (worker, "start"),
+            Action::OfferWorker { worker } => (worker, "offer"),
+            Action::RetireWorker { worker, .. } => (worker, "retire"),
             Action::StopWorker {
-                worker: WORKER,
+                worker,
                 overdue: true,
                 ..
-            } => "stop overdue",
-            Action::StopWorker { worker: WORKER, .. } => "stop",
-            Action::KillWorker { worker: WORKER } => "kill",
-            other => panic!("not a life's action: {other:?}"),
-        });
+            } => (worker, "stop overdue"),
+            Action::StopWorker { worker, .. } => (worker, "stop"),
+            Action::KillWorker { worker } => (worker, "kill"),
+            Action::ForgetWorker { .. }
+            | Action::ReportPool { .. }
+            | Action::FinishReload { .. }
+            | Action::AbandonReload { .. }
+            | Action::DrainRelay
+            | Action::Finish => panic!("not a life's action: {action:?}"),
+        };
+        assert_eq!(worker, WorkerId(1));
+        names.push(name);
     }
     names.join(" ")
 }
