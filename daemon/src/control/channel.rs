@@ -70,7 +70,7 @@ impl Channel {
     ) -> Result<(), ChannelError> {
         self.socket
             .async_io(Interest::WRITABLE, |socket| {
-                send(socket.as_raw_fd(), bytes, descriptors)
+                send_once(socket.as_raw_fd(), bytes, descriptors).map(drop)
             })
             .await?;
         Ok(())
@@ -85,7 +85,8 @@ impl Channel {
         bytes: &[u8],
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), ChannelError> {
-        Ok(send(self.socket.as_raw_fd(), bytes, descriptors)?)
+        send_once(self.socket.as_raw_fd(), bytes, descriptors)?;
+        Ok(())
     }
 
     /// Receives one message into `buffer`; its length and its descriptors (close-on-exec).
@@ -95,27 +96,32 @@ impl Channel {
     pub async fn receive(&self, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), ChannelError> {
         self.socket
             .async_io(Interest::READABLE, |socket| {
-                receive(socket.as_raw_fd(), buffer)
+                receive_once(socket.as_raw_fd(), buffer)
             })
             .await?
     }
 }
 
-fn send(socket: RawFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// One sendmsg on any unix socket; how many bytes were taken.
+pub(crate) fn send_once(
+    socket: RawFd,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
     let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
     let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
-    sendmsg::<()>(
+    Ok(sendmsg::<()>(
         socket,
         &[IoSlice::new(bytes)],
         control,
         MsgFlags::MSG_NOSIGNAL,
         None,
-    )?;
-    Ok(())
+    )?)
 }
 
-fn receive(
+/// One recvmsg on any unix socket: how many bytes, and the descriptors that came with them (close-on-exec).
+pub(crate) fn receive_once(
     socket: RawFd,
     buffer: &mut [u8],
 ) -> io::Result<Result<(usize, Vec<OwnedFd>), ChannelError>> {

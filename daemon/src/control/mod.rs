@@ -9,4 +9,5 @@ pub mod relay;
 pub mod worker;
 
 pub use channel::{Channel, ChannelError, MAX_MESSAGE};
+pub(crate) use channel::{receive_once, send_once};
 pub use relay::{FromRelay, ToRelay};

@@ -3,7 +3,7 @@
 //! The launcher's standard input is a SOCK_STREAM socket: one JSON object ([`Plan`]) with the descriptors attached to its first byte,
 //! then end of file. On success the socket closes by exec and nothing is written; else one JSON object ([`Failure`]) comes back.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub struct Plan {
     pub subject: String,
     /// The program: an absolute path, or none for our own executable (the descriptor named [`Slot::Program`]).
     pub program: Option<PathBuf>,
-    /// Its arguments, argv[0] included.
+    /// Its arguments, `argv[0]` included.
     pub arguments: Vec<String>,
     /// Its whole environment.
     pub environment: BTreeMap<String, String>,
@@ -59,4 +59,21 @@ pub struct Failure {
     pub reason: String,
     /// The program could not be executed (cause `not-executable`), as opposed to a step before it.
     pub exec: bool,
+}
+
+impl Failure {
+    /// A step before exec that failed with `reason`.
+    pub(crate) fn of(step: impl Into<String>, reason: impl fmt::Display) -> Self {
+        Self {
+            step: step.into(),
+            reason: reason.to_string(),
+            exec: false,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not {}: {}", self.step, self.reason)
+    }
 }

@@ -1,1 +1,132 @@
-//! The supervisor.
+//! The supervisor: starts, watches and stops the relay and the workers. It may be root, and never reads a byte that a
+//! host or a client sent; what the relay and workers say to it is fixed-size and typed.
+//!
+//! ```text
+//!   signals, relay, workers ──▶ shell ──▶ policy/supervision ──▶ execute ──▶ spawn ──▶ launcher ──▶ worker
+//! ```
+//! - `shell`: the loop; `execute`: the machine's actions; `reload`: HUP.
+//! - `pools`, `workers`, `relay_process`: what is held of each; `process`: a process by its pidfd.
+//! - `spawn`: the only place where processes are started.
+//! - `sockets`, `runtime_dir`, `adapter`, `signals`: what is made, taken or opened at the start.
+//!
+//! It decides nothing about workers: that is `stockade_policy::supervision`.
+
+mod adapter;
+mod error;
+mod execute;
+mod pools;
+mod process;
+mod relay_process;
+mod reload;
+mod runtime_dir;
+mod shell;
+mod signals;
+mod sockets;
+mod spawn;
+mod words;
+mod workers;
+
+use std::{collections::BTreeMap, io, path::PathBuf};
+
+use nix::sys::prctl;
+use stockade_policy::{
+    PoolId, Random,
+    supervision::{Event, Supervision},
+};
+use tokio::runtime;
+
+pub use error::SupervisorError;
+
+use crate::{clock::Clock, config::resolved::Config};
+use adapter::Adapter;
+use pools::PoolRecord;
+use relay_process::RelayProcess;
+use runtime_dir::RuntimeDir;
+use shell::{Inbox, Shell};
+use signals::Signals;
+use spawn::Spawner;
+
+/// Serves `config`, which was read from `source`, until a signal ends it. To be called on the main thread: workers end
+/// with the thread that started them.
+///
+/// # Errors
+/// When it cannot start; see [`SupervisorError::exit_code`].
+pub fn run(config: Config, source: PathBuf) -> Result<(), SupervisorError> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(SupervisorError::step("make a runtime"))?;
+    runtime.block_on(async {
+        let (mut shell, inbox) = prepare(config, source)?;
+        begin(&mut shell).await?;
+        shell.run(inbox).await;
+        shell.relay.end().await;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+/// Takes what has to be taken; starts nothing.
+fn prepare(config: Config, source: PathBuf) -> Result<(Shell, Inbox), SupervisorError> {
+    let signals = Signals::take().map_err(SupervisorError::step("take the signals"))?;
+    prctl::set_child_subreaper(true)
+        .map_err(io::Error::from)
+        .map_err(SupervisorError::step("become a subreaper"))?;
+    let daemon = config.daemon;
+    let mut adapter = Adapter::default();
+    adapter.open_for(&config.pools)?;
+    let spawner = Spawner::open().map_err(SupervisorError::step("open our own executable"))?;
+    let runtime_dir = RuntimeDir::take(&daemon.runtime_dir, daemon.relay_user.as_ref())?;
+    let mut pools = BTreeMap::new();
+    for (id, pool) in (1..).map(PoolId).zip(config.pools) {
+        pools.insert(id, PoolRecord::bind(id, pool)?);
+    }
+    let mut random = Random::new(seed()?);
+    let (senders, inbox) = shell::inbox(signals);
+    let shell = Shell {
+        clock: Clock::start(),
+        machine: Supervision::new(random.next(), daemon.shutdown_timeout),
+        source,
+        relay: RelayProcess::new(&daemon, random.next()),
+        daemon,
+        pools,
+        workers: BTreeMap::new(),
+        spawner,
+        adapter,
+        runtime_dir,
+        random,
+        senders,
+        stopping: false,
+        finished: false,
+    };
+    Ok((shell, inbox))
+}
+
+/// Starts the relay, which has to come up this time, and gives the machine its pools.
+async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
+    let now = shell.clock.now();
+    let launch = shell
+        .relay
+        .start(&shell.spawner, now)
+        .map_err(SupervisorError::Relay)?;
+    launch.outcome().await.map_err(SupervisorError::Relay)?;
+    shell.hand_over();
+    let pools: Vec<_> = shell
+        .pools
+        .values()
+        .map(|record| (record.id, record.supervision()))
+        .collect();
+    let (version, count) = (env!("CARGO_PKG_VERSION"), pools.len());
+    let plural = if count == 1 { "" } else { "s" };
+    tracing::info!("stockade {version} serving {count} pool{plural}");
+    for (pool, settings) in pools {
+        shell.tell_machine(Event::PoolAdded { pool, settings });
+    }
+    Ok(())
+}
+
+fn seed() -> Result<u64, SupervisorError> {
+    getrandom::u64()
+        .map_err(io::Error::other)
+        .map_err(SupervisorError::step("draw a random seed"))
+}

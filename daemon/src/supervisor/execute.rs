@@ -1,0 +1,304 @@
+//! Does what the supervision machine wants done: one arm per action. What fails goes back as an event.
+
+use std::{sync::Arc, time::Duration};
+
+use nix::sys::signal::Signal;
+use stockade_policy::{
+    Generation, PoolId, PoolState, Time, WorkerId,
+    supervision::{Action, Cause, Event},
+};
+
+use super::{
+    pools::PoolRecord,
+    shell::Shell,
+    sockets,
+    words::{Seconds, Why},
+    workers::{Order, Worker},
+};
+use crate::control::{ToRelay, worker::ToWorker};
+
+impl Shell {
+    pub(super) fn execute(&mut self, action: Action) {
+        match action {
+            Action::StartWorker {
+                pool,
+                worker,
+                generation,
+            } => self.start_worker(pool, worker, generation),
+            Action::OfferWorker { worker } => self.offer_worker(worker),
+            Action::RetireWorker { worker, cause } => self.retire_worker(worker, cause),
+            Action::StopWorker {
+                worker,
+                cause,
+                overdue,
+            } => self.stop_worker(worker, cause, overdue),
+            Action::KillWorker { worker } => self.kill_worker(worker),
+            Action::ForgetWorker {
+                pool,
+                worker,
+                cause,
+                failed,
+                backoff,
+            } => self.forget_worker(pool, worker, cause, failed, backoff),
+            Action::ReportPool { pool, state } => self.report_pool(pool, state),
+            Action::FinishReload { pool, generation } => self.finish_reload(pool, generation),
+            Action::AbandonReload {
+                pool,
+                generation,
+                cause,
+            } => self.abandon_reload(pool, generation, cause),
+            Action::DrainRelay => self.drain_relay(),
+            Action::Finish => self.finished = true,
+        }
+    }
+
+    fn start_worker(&mut self, pool: PoolId, worker: WorkerId, generation: Generation) {
+        let now = self.clock.now();
+        let record = self
+            .pools
+            .get_mut(&pool)
+            .expect("the machine knows the pools it was told of, and none is ever removed");
+        let order = Order {
+            pool,
+            worker,
+            generation,
+            keys: record.keys_of(generation),
+            relay_user: self.daemon.relay_user.as_ref(),
+            runtime_dir: &self.runtime_dir,
+            adapter: &self.adapter,
+            spawner: &self.spawner,
+        };
+        match Worker::start(order, &mut self.random, now) {
+            Ok((started, launch)) => {
+                if let Some(process) = &started.process {
+                    self.senders.follow(worker, launch, process.end());
+                }
+                self.workers.insert(worker, started);
+            }
+            Err(failure) => {
+                tracing::warn!(
+                    "pool {}: worker {worker} not started: {failure}",
+                    record.name
+                );
+                self.tell_machine(Event::LaunchFailed { worker });
+            }
+        }
+    }
+
+    /// Exec succeeded: the relay reads what the worker writes, and asks it when it does not tell by itself.
+    pub(super) fn launched(&mut self, worker: WorkerId) {
+        if let Some(known) = self.workers.get_mut(&worker) {
+            known.description.launched = true;
+            let (name, generation) = (known.name(), known.description.generation);
+            tracing::info!("{name} started, generation {generation}");
+            let (message, descriptors) = known.launched(!known.description.tells);
+            self.relay.tell(&message, descriptors);
+            self.senders
+                .listen(worker, Arc::clone(&known.control), name);
+        }
+        self.tell_machine(Event::WorkerLaunched { worker });
+    }
+
+    fn offer_worker(&mut self, worker: WorkerId) {
+        let now = self.clock.now();
+        if let Some(known) = self.workers.get_mut(&worker) {
+            known.description.offered = true;
+            let age = Seconds(known.age(now));
+            tracing::info!("{} ready after {age}", known.name());
+            let offered = known.offered();
+            self.relay.tell(&offered, Vec::new());
+        }
+    }
+
+    fn retire_worker(&mut self, worker: WorkerId, cause: Cause) {
+        let Some(known) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        known.description.retired = true;
+        if is_wanted(cause) {
+            tracing::info!("{} retiring: {}", known.name(), Why(cause));
+        } else {
+            tracing::warn!("{} retiring: {}", known.name(), Why(cause));
+        }
+        if let Err(error) = known.control.try_send(&ToWorker::Retire.encode(), &[]) {
+            // It has closed its end, or does not read it: most programs do not know of it.
+            tracing::debug!("{}: could not tell it to retire: {error}", known.name());
+        }
+        let pool = known.description.pool;
+        self.relay
+            .tell(&ToRelay::WorkerRetired { pool, worker }, Vec::new());
+    }
+
+    fn stop_worker(&mut self, worker: WorkerId, cause: Cause, overdue: bool) {
+        let Some(known) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        let pool = known.description.pool;
+        known.description.stopped = true;
+        let name = known.name();
+        if overdue {
+            tracing::warn!(
+                "{name} stopping, though it has not finished: {}",
+                Why(cause)
+            );
+            self.relay
+                .tell(&ToRelay::WorkerOverdue { pool, worker }, Vec::new());
+        } else if is_wanted(cause) {
+            tracing::info!("{name} stopping: {}", Why(cause));
+        } else {
+            tracing::warn!("{name} stopping: {}", Why(cause));
+        }
+        send(known, Signal::SIGTERM);
+        if let Err(error) = sockets::knock(&known.description.socket) {
+            tracing::debug!("{name}: could not knock: {error}");
+        }
+    }
+
+    fn kill_worker(&self, worker: WorkerId) {
+        if let Some(known) = self.workers.get(&worker) {
+            if known.description.stopped {
+                tracing::warn!("{} killed after shutdown-timeout", known.name());
+            } else {
+                tracing::info!("{} killed", known.name());
+            }
+            send(known, Signal::SIGKILL);
+        }
+    }
+
+    /// Its process is gone, and is reaped here.
+    pub(super) fn gone(&mut self, worker: WorkerId) {
+        let Some(known) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        let Some(process) = known.process.take() else {
+            return;
+        };
+        let exit = process.reap();
+        let pool = known.description.pool;
+        self.relay
+            .tell(&ToRelay::WorkerGone { pool, worker }, Vec::new());
+        self.tell_machine(Event::WorkerExited { worker, exit });
+        self.reap_strangers();
+    }
+
+    fn forget_worker(
+        &mut self,
+        pool: PoolId,
+        worker: WorkerId,
+        cause: Cause,
+        failed: bool,
+        backoff: Duration,
+    ) {
+        let now = self.clock.now();
+        // One that was never launched has its line already: "not started".
+        if let Some(known) = self.workers.remove(&worker)
+            && known.description.launched
+        {
+            let obituary = obituary(&known, now, cause, failed);
+            if is_wanted(cause) {
+                tracing::info!("{obituary}");
+            } else {
+                tracing::warn!("{obituary}");
+            }
+        }
+        if !backoff.is_zero() {
+            let wait = Seconds(backoff);
+            tracing::info!("pool {}: next start in {wait}", self.pool_name(pool));
+        }
+    }
+
+    fn report_pool(&mut self, pool: PoolId, state: PoolState) {
+        if let Some(record) = self.pools.get_mut(&pool) {
+            record.state = Some(state);
+        }
+        let name = self.pool_name(pool);
+        match state {
+            PoolState::Failing => tracing::warn!("pool {name}: {state}"),
+            PoolState::Starting | PoolState::Serving | PoolState::Stopped => {
+                tracing::info!("pool {name}: {state}");
+            }
+        }
+        self.relay
+            .tell(&ToRelay::PoolReported { pool, state }, Vec::new());
+    }
+
+    fn finish_reload(&mut self, pool: PoolId, generation: Generation) {
+        if let Some(record) = self.pools.get_mut(&pool) {
+            record.finish_reload(generation);
+        }
+        let name = self.pool_name(pool);
+        tracing::info!("pool {name}: reload finished: generation {generation} serves");
+    }
+
+    fn abandon_reload(&mut self, pool: PoolId, generation: Generation, cause: Cause) {
+        if let Some(record) = self.pools.get_mut(&pool) {
+            record.abandon_reload(generation);
+        }
+        let (name, why) = (self.pool_name(pool), Why(cause));
+        tracing::warn!(
+            "pool {name}: reload abandoned: generation {generation} did not come up ({why}); the old one goes on"
+        );
+    }
+
+    fn drain_relay(&mut self) {
+        self.relay.tell(&ToRelay::Drain, Vec::new());
+        if !self.relay.is_there() {
+            self.tell_machine(Event::RelayDrained);
+        }
+    }
+
+    fn pool_name(&self, pool: PoolId) -> String {
+        self.pools
+            .get(&pool)
+            .map_or_else(|| pool.to_string(), |record| record.name.clone())
+    }
+
+    /// Starts a new relay and hands everything over.
+    pub(super) fn restart_relay(&mut self, now: Time) {
+        match self.relay.start(&self.spawner, now) {
+            Ok(launch) => {
+                tokio::spawn(async move {
+                    // Its process ends by itself, and is started again.
+                    if let Err(failure) = launch.outcome().await {
+                        tracing::error!("relay not started: {failure}");
+                    }
+                });
+                self.hand_over();
+            }
+            Err(failure) => tracing::error!("relay not started: {failure}"),
+        }
+    }
+
+    /// Tells a relay that knows nothing everything.
+    pub(super) fn hand_over(&mut self) {
+        let pools = self.pools.values().flat_map(PoolRecord::handover);
+        let workers = self.workers.values().flat_map(Worker::handover);
+        for (message, descriptors) in pools.chain(workers) {
+            self.relay.tell(&message, descriptors);
+        }
+    }
+}
+
+fn send(worker: &Worker, signal: Signal) {
+    let Some(process) = &worker.process else {
+        return;
+    };
+    if let Err(error) = process.signal(signal) {
+        tracing::warn!("{}: could not send it {signal}: {error}", worker.name());
+    }
+}
+
+fn obituary(worker: &Worker, now: Time, cause: Cause, failed: bool) -> String {
+    let (name, age, why) = (worker.name(), Seconds(worker.age(now)), Why(cause));
+    let early = if failed {
+        ", before its first request"
+    } else {
+        ""
+    };
+    format!("{name} gone after {age}{early}: {why}")
+}
+
+/// Whether nothing was wrong.
+const fn is_wanted(cause: Cause) -> bool {
+    matches!(cause, Cause::Requested | Cause::MaximumRequests)
+}

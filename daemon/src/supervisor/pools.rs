@@ -1,0 +1,127 @@
+//! The pools as the supervisor holds them: their sockets, and their keys by generation.
+
+use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc};
+
+use stockade_policy::{Generation, PoolId, PoolState, dispatch, supervision};
+
+use super::{
+    error::SupervisorError,
+    sockets::{self, SocketFile},
+};
+use crate::{
+    config::resolved::Pool,
+    control::{ToRelay, relay::PoolPlan},
+};
+
+/// One pool.
+#[derive(Debug)]
+pub(super) struct PoolRecord {
+    pub(super) id: PoolId,
+    pub(super) name: String,
+    /// Its listening sockets; every relay gets copies.
+    pub(super) listeners: Vec<Arc<OwnedFd>>,
+    /// Their names, while the pool is there.
+    _files: Vec<SocketFile>,
+    /// As reported last.
+    pub(super) state: Option<PoolState>,
+    /// The keys as they were when its sockets were bound.
+    bound: Arc<Pool>,
+    /// The keys as read last: the next generation's, and from the next request on the relay's.
+    latest: Arc<Pool>,
+    /// The keys of the generations that may still be started.
+    generations: BTreeMap<Generation, Arc<Pool>>,
+}
+
+impl PoolRecord {
+    /// Binds the pool's sockets.
+    pub(super) fn bind(id: PoolId, config: Pool) -> Result<Self, SupervisorError> {
+        let (mut listeners, mut files) = (Vec::new(), Vec::new());
+        for listen in &config.listen {
+            let bound = sockets::bind_pool(listen, config.socket, config.listen_backlog)?;
+            listeners.push(Arc::new(bound.listener));
+            files.extend(bound.file);
+        }
+        let keys = Arc::new(config);
+        Ok(Self {
+            id,
+            name: keys.name.clone(),
+            listeners,
+            _files: files,
+            state: None,
+            bound: Arc::clone(&keys),
+            latest: keys,
+            generations: BTreeMap::new(),
+        })
+    }
+
+    /// The keys as they were when its sockets were bound.
+    pub(super) fn bound(&self) -> &Pool {
+        &self.bound
+    }
+
+    /// The configuration was read again.
+    pub(super) fn change(&mut self, config: Pool) {
+        self.latest = Arc::new(config);
+    }
+
+    /// The keys of `generation`: those that held when it was first started.
+    pub(super) fn keys_of(&mut self, generation: Generation) -> Arc<Pool> {
+        let latest = &self.latest;
+        let keys = self
+            .generations
+            .entry(generation)
+            .or_insert_with(|| Arc::clone(latest));
+        Arc::clone(keys)
+    }
+
+    /// No generation before `generation` is started any more.
+    pub(super) fn finish_reload(&mut self, generation: Generation) {
+        self.generations.retain(|each, _| *each >= generation);
+    }
+
+    /// `generation` is not started any more.
+    pub(super) fn abandon_reload(&mut self, generation: Generation) {
+        self.generations.remove(&generation);
+    }
+
+    /// What supervision needs of the keys as read last.
+    pub(super) fn supervision(&self) -> supervision::Settings {
+        let keys = &self.latest;
+        supervision::Settings {
+            processes: keys.processes,
+            // `reload.surge` and `eviction-timeout` at their defaults.
+            surge: 1,
+            startup_timeout: keys.startup_timeout,
+            graceful_timeout: keys.graceful_timeout,
+            eviction_timeout: keys.graceful_timeout,
+            shutdown_timeout: keys.shutdown_timeout,
+            backoff: keys.backoff,
+        }
+    }
+
+    /// What the relay needs of the keys as read last.
+    pub(super) fn dispatch(&self) -> PoolPlan {
+        let keys = &self.latest;
+        PoolPlan {
+            pool: self.id,
+            name: self.name.clone(),
+            settings: dispatch::Settings {
+                queue_limit: keys.queue_limit,
+                queue_timeout: keys.queue_timeout,
+                request_timeout: keys.request_timeout,
+                retry: keys.retry,
+                retry_limit: keys.retry_limit,
+            },
+        }
+    }
+
+    /// What a new relay is told of the pool, with the descriptors of each message.
+    pub(super) fn handover(&self) -> Vec<(ToRelay, Vec<Arc<OwnedFd>>)> {
+        let added = (ToRelay::PoolAdded(self.dispatch()), self.listeners.clone());
+        let reported = self.state.map(|state| {
+            let pool = self.id;
+            (ToRelay::PoolReported { pool, state }, Vec::new())
+        });
+        [added].into_iter().chain(reported).collect()
+    }
+}

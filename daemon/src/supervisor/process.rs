@@ -1,0 +1,134 @@
+//! A process that we started: the launcher first, then what it became. It is known by its pidfd; its number is used only
+//! while it has not been reaped, when nobody else can have it.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    process::Child,
+    sync::Arc,
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, killpg},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
+    },
+    unistd::Pid,
+};
+use rustix::process::{
+    Pid as RustixPid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open,
+    pidfd_send_signal,
+};
+use stockade_policy::supervision::Exit;
+use tokio::io::unix::AsyncFd;
+
+use crate::descriptor::register;
+
+/// The exit status of a process whose status the kernel did not tell.
+const UNKNOWN: i32 = 255;
+
+/// A process that has not been reaped.
+#[derive(Debug)]
+pub(super) struct Process {
+    pid: i32,
+    pidfd: Arc<AsyncFd<OwnedFd>>,
+}
+
+/// Tells when a process is gone.
+#[derive(Clone, Debug)]
+pub(super) struct End(Arc<AsyncFd<OwnedFd>>);
+
+impl Process {
+    /// Takes over `child`, which nobody has waited for.
+    pub(super) fn of(mut child: Child) -> io::Result<Self> {
+        let pid = child.id().cast_signed();
+        let opened = RustixPid::from_raw(pid)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+            .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?))
+            .and_then(register);
+        match opened {
+            Ok(pidfd) => Ok(Self {
+                pid,
+                pidfd: Arc::new(pidfd),
+            }),
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Its number; its process group's too once the launcher has started a session.
+    pub(super) const fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// To wait for its end with.
+    pub(super) fn end(&self) -> End {
+        End(Arc::clone(&self.pidfd))
+    }
+
+    /// Sends `signal` to its process group, or to itself when the launcher has not started a session yet.
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        match killpg(Pid::from_raw(self.pid), signal) {
+            Err(Errno::ESRCH) => {
+                let signal = rustix::process::Signal::from_named_raw(signal as i32)
+                    .ok_or(io::ErrorKind::InvalidInput)?;
+                Ok(pidfd_send_signal(self.pidfd.as_fd(), signal)?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Reaps it; to be called when its [`End`] has come. What is left of its group is killed before: as long as the
+    /// leader is there the group's number is nobody else's.
+    pub(super) fn reap(self) -> Exit {
+        let pid = self.pid;
+        match killpg(Pid::from_raw(pid), Signal::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => tracing::warn!("could not kill what process {pid} left behind: {error}"),
+        }
+        let id = WaitId::PidFd(self.pidfd.as_fd());
+        let status = match rustix::process::waitid(id, WaitIdOptions::EXITED) {
+            Ok(status) => status,
+            Err(error) => {
+                tracing::error!("could not reap process {pid}: {error}");
+                None
+            }
+        };
+        let signal = status.as_ref().and_then(WaitIdStatus::terminating_signal);
+        match (signal, status.and_then(|status| status.exit_status())) {
+            (Some(signal), _) => Exit::Signal(signal),
+            (None, Some(code)) => Exit::Code(code),
+            (None, None) => Exit::Code(UNKNOWN),
+        }
+    }
+}
+
+impl End {
+    /// Waits until the process is gone, though not reaped.
+    pub(super) async fn come(&self) {
+        // An error would say that the runtime is gone, and nobody waits then.
+        drop(self.0.readable().await);
+    }
+}
+
+/// Reaps the processes that workers left behind and that came to us (we are their subreaper). `is_ours` says whose end
+/// is waited for elsewhere.
+pub(super) fn reap_strangers(is_ours: impl Fn(i32) -> bool) {
+    let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while let Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) =
+        waitid(Id::All, peek)
+    {
+        // The first in line is ours: its reaping calls again.
+        if is_ours(pid.as_raw()) {
+            return;
+        }
+        match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(_) => tracing::debug!("process {pid}, left behind by a worker, was reaped"),
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The loop around the supervision machine: what happens goes in as events, what is to be done comes out as actions
+//! (`execute`). It decides nothing about workers.
+
+use std::{
+    collections::BTreeMap,
+    future::{pending, ready},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use stockade_policy::{
+    PoolId, Random, Time, WorkerId,
+    supervision::{Event, Supervision},
+};
+use tokio::{select, sync::mpsc, time::sleep_until};
+
+use super::{
+    adapter::Adapter,
+    pools::PoolRecord,
+    process::{End, Process, reap_strangers},
+    relay_process::{Heard, RelayProcess},
+    runtime_dir::RuntimeDir,
+    signals::{Asked, Signals},
+    spawn::{Launch, Spawner},
+    workers::Worker,
+};
+use crate::{
+    clock::Clock,
+    config::resolved::Daemon,
+    control::{
+        Channel, ChannelError, FromRelay,
+        worker::{FromWorker, MESSAGE_LEN},
+    },
+    launch::plan::Failure,
+};
+
+/// Events in a row after which the clock is looked at and the relay has to wait for a turn, so that a chatty one
+/// starves nobody.
+const STREAK: u32 = 64;
+
+/// Everything the supervisor has.
+#[derive(Debug)]
+pub(super) struct Shell {
+    pub(super) clock: Clock,
+    pub(super) machine: Supervision,
+    /// The configuration file, for reading it again.
+    pub(super) source: PathBuf,
+    /// `[daemon]`, as it was at the start.
+    pub(super) daemon: Daemon,
+    pub(super) pools: BTreeMap<PoolId, PoolRecord>,
+    pub(super) workers: BTreeMap<WorkerId, Worker>,
+    pub(super) relay: RelayProcess,
+    pub(super) spawner: Spawner,
+    pub(super) adapter: Adapter,
+    pub(super) runtime_dir: RuntimeDir,
+    pub(super) random: Random,
+    pub(super) senders: Senders,
+    pub(super) stopping: bool,
+    pub(super) finished: bool,
+}
+
+/// What becomes of a worker's process.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// Exec succeeded.
+    Launched,
+    /// A step failed, and the process is gone.
+    LaunchFailed(Failure),
+    /// The process is gone, not reaped.
+    Gone,
+}
+
+/// Where the tasks that wait for workers report.
+#[derive(Clone, Debug)]
+pub(super) struct Senders {
+    turns: mpsc::Sender<(WorkerId, Turn)>,
+    said: mpsc::Sender<(WorkerId, FromWorker)>,
+}
+
+/// Where the loop reads it.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    signals: Signals,
+    turns: mpsc::Receiver<(WorkerId, Turn)>,
+    said: mpsc::Receiver<(WorkerId, FromWorker)>,
+}
+
+/// Both ends.
+pub(super) fn inbox(signals: Signals) -> (Senders, Inbox) {
+    let (turns_in, turns) = mpsc::channel(STREAK as usize);
+    let (said_in, said) = mpsc::channel(STREAK as usize);
+    let senders = Senders {
+        turns: turns_in,
+        said: said_in,
+    };
+    let inbox = Inbox {
+        signals,
+        turns,
+        said,
+    };
+    (senders, inbox)
+}
+
+impl Shell {
+    /// Runs until the machine says that all is finished.
+    pub(super) async fn run(&mut self, mut inbox: Inbox) {
+        let mut streak = 0;
+        loop {
+            // 1. What the machine wants done.
+            while let Some(action) = self.machine.poll_action() {
+                self.execute(action);
+            }
+            if self.finished {
+                return;
+            }
+            // 2. The deadline, after all changes, and against the clock: a timer alone would be late behind a streak.
+            let deadline = self.deadline();
+            let patient = streak < STREAK;
+            if !patient {
+                self.expire();
+            }
+            let relay = &mut self.relay;
+            streak += 1;
+            select! {
+                biased;
+                // 3. Signals.
+                asked = inbox.signals.next() => self.asked(asked),
+                // 4. The relay's messages; before the ends of workers, for they may say what a worker had done.
+                heard = relay.hear(), if patient => self.heard(heard),
+                // 5. Workers' messages.
+                Some((worker, message)) = inbox.said.recv() => self.said(worker, message),
+                // 6. Workers' processes.
+                Some((worker, turn)) = inbox.turns.recv() => self.turned(worker, turn),
+                // 7. Time; after what happened, so that good news that came in time counts.
+                () = until(self.clock, deadline) => {
+                    streak = 0;
+                    self.expire();
+                }
+                () = ready(()), if !patient => streak = 0,
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        [self.machine.poll_timeout(), self.relay.restart()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Does what is due.
+    fn expire(&mut self) {
+        let now = self.clock.now();
+        self.machine.handle_timeout(now);
+        if self.relay.restart().is_some_and(|due| due <= now) {
+            self.restart_relay(now);
+        }
+    }
+
+    /// Hands an event to the machine.
+    pub(super) fn tell_machine(&mut self, event: Event) {
+        self.machine.handle(event, self.clock.now());
+    }
+
+    fn asked(&mut self, asked: Asked) {
+        match asked {
+            Asked::Stop => {
+                let how = if self.stopping {
+                    "at once"
+                } else {
+                    "gracefully"
+                };
+                tracing::info!("stopping {how}");
+                self.stopping = true;
+                self.tell_machine(Event::StopRequested);
+            }
+            Asked::FastStop => {
+                tracing::info!("stopping at once");
+                self.stopping = true;
+                self.tell_machine(Event::FastStopRequested);
+            }
+            Asked::Reload if self.stopping => tracing::info!("not reloaded: stopping"),
+            Asked::Reload => self.reload(),
+            Asked::Reap => self.reap_strangers(),
+        }
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Said(FromRelay::WorkerAnswered(worker)) => self.answered(worker),
+            Heard::Said(FromRelay::WorkerServed(worker)) => {
+                self.tell_machine(Event::WorkerServed { worker });
+            }
+            Heard::Said(FromRelay::MaximumRequestsReached(worker)) => {
+                self.tell_machine(Event::MaximumRequestsReached { worker });
+            }
+            Heard::Said(FromRelay::RequestTimedOut(worker)) => {
+                self.tell_machine(Event::RequestTimedOut { worker });
+            }
+            Heard::Said(FromRelay::WorkerBroke(worker)) => {
+                self.tell_machine(Event::WorkerBroke { worker });
+            }
+            Heard::Said(FromRelay::WorkerDrained(worker)) => {
+                self.tell_machine(Event::WorkerDrained { worker });
+            }
+            Heard::Said(FromRelay::Drained) => self.tell_machine(Event::RelayDrained),
+            Heard::Gone => {
+                if !self.relay.bury(self.clock.now()) {
+                    // Its requests went with it.
+                    self.tell_machine(Event::RelayDrained);
+                }
+                self.reap_strangers();
+            }
+        }
+    }
+
+    /// A worker answered the relay: it is ready; or it was, and a new relay may use it.
+    fn answered(&mut self, worker: WorkerId) {
+        match self.workers.get(&worker) {
+            Some(known) if known.description.offered => {
+                if known.process.is_some() && !known.description.retired {
+                    let offered = known.offered();
+                    self.relay.tell(&offered, Vec::new());
+                }
+            }
+            _ => self.tell_machine(Event::WorkerReady { worker }),
+        }
+    }
+
+    fn said(&mut self, worker: WorkerId, message: FromWorker) {
+        match message {
+            FromWorker::Ready => self.tell_machine(Event::WorkerReady { worker }),
+        }
+    }
+
+    fn turned(&mut self, worker: WorkerId, turn: Turn) {
+        match turn {
+            Turn::Launched => self.launched(worker),
+            Turn::LaunchFailed(failure) => {
+                if let Some(known) = self.workers.get_mut(&worker) {
+                    tracing::warn!("{} not started: {failure}", known.name());
+                    known.process.take().map(Process::reap);
+                }
+                self.tell_machine(Event::LaunchFailed { worker });
+                self.reap_strangers();
+            }
+            Turn::Gone => self.gone(worker),
+        }
+    }
+
+    /// Reaps what workers left behind; after each of our own was reaped, for that may have stood before one.
+    pub(super) fn reap_strangers(&self) {
+        reap_strangers(|pid| {
+            let is_worker = |worker: &Worker| {
+                worker
+                    .process
+                    .as_ref()
+                    .is_some_and(|process| process.pid() == pid)
+            };
+            self.relay.pid() == Some(pid) || self.workers.values().any(is_worker)
+        });
+    }
+}
+
+impl Senders {
+    /// Follows a worker's process from its launch to its end.
+    pub(super) fn follow(&self, worker: WorkerId, launch: Launch, end: End) {
+        let turns = self.turns.clone();
+        tokio::spawn(async move {
+            // The receiver is there as long as the loop, and nobody listens after it.
+            let last = match launch.outcome().await {
+                Ok(()) => {
+                    drop(turns.send((worker, Turn::Launched)).await);
+                    Turn::Gone
+                }
+                Err(failure) => Turn::LaunchFailed(failure),
+            };
+            end.come().await;
+            drop(turns.send((worker, last)).await);
+        });
+    }
+
+    /// Waits for the one message a worker may send; what it says after that, or if it says something else, is not read.
+    pub(super) fn listen(&self, worker: WorkerId, control: Arc<Channel>, name: String) {
+        let said = self.said.clone();
+        tokio::spawn(async move {
+            let mut buffer = [0; MESSAGE_LEN + 1];
+            match control.receive(&mut buffer).await {
+                Ok((length, _)) => match FromWorker::decode(&buffer[..length]) {
+                    Some(message) => drop(said.send((worker, message)).await),
+                    None => tracing::warn!("{name} said on its control socket what is no message"),
+                },
+                // It is gone, or does not want it; a reset: it had not read what we said.
+                Err(ChannelError::Closed) => {}
+                Err(error) => tracing::debug!("{name}: could not read its control socket: {error}"),
+            }
+        });
+    }
+}
+
+/// Waits until `deadline`, for ever when there is none.
+async fn until(clock: Clock, deadline: Option<Time>) {
+    match deadline {
+        Some(deadline) => sleep_until(clock.instant(deadline).into()).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,56 @@
+//! The supervisor's signals (manual, section 5), and what each asks for.
+
+use std::io;
+
+use tokio::{
+    select,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// TERM, INT: stop gracefully. A second one: fast.
+    Stop,
+    /// QUIT: stop fast.
+    FastStop,
+    /// HUP: read the configuration again.
+    Reload,
+    /// CHLD: a process that is not ours may have to be reaped.
+    Reap,
+}
+
+/// The signals that are waited for.
+#[derive(Debug)]
+pub(super) struct Signals {
+    term: Signal,
+    int: Signal,
+    quit: Signal,
+    hup: Signal,
+    chld: Signal,
+}
+
+impl Signals {
+    /// Takes them over from here on.
+    pub(super) fn take() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hup: signal(SignalKind::hangup())?,
+            chld: signal(SignalKind::child())?,
+        })
+    }
+
+    /// The next one.
+    pub(super) async fn next(&mut self) -> Asked {
+        select! {
+            biased;
+            _ = self.quit.recv() => Asked::FastStop,
+            _ = self.term.recv() => Asked::Stop,
+            _ = self.int.recv() => Asked::Stop,
+            _ = self.hup.recv() => Asked::Reload,
+            _ = self.chld.recv() => Asked::Reap,
+        }
+    }
+}

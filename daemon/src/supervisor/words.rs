@@ -1,0 +1,63 @@
+//! How the log words what happened to workers.
+
+use std::{fmt, time::Duration};
+
+use nix::sys::signal::Signal;
+use stockade_policy::supervision::{Cause, Exit};
+
+/// "0.4 s".
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seconds(pub(super) Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} s", self.0.as_secs_f64())
+    }
+}
+
+/// A cause with its detail: "exit-code 3", "signal SIGKILL".
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Why(pub(super) Cause);
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Cause::ExitCode(code) => write!(f, "{} {code}", self.0),
+            Cause::Signal(number) => write!(f, "{} {}", self.0, signal_name(number)),
+            cause => cause.fmt(f),
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended(pub(super) Exit);
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Exit::Code(code) => Why(Cause::ExitCode(code)).fmt(f),
+            Exit::Signal(number) => Why(Cause::Signal(number)).fmt(f),
+        }
+    }
+}
+
+/// Its name; the number of one that has none.
+fn signal_name(number: i32) -> String {
+    Signal::try_from(number).map_or_else(|_| number.to_string(), |signal| signal.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_have_their_detail() {
+        assert_eq!(Why(Cause::ExitCode(3)).to_string(), "exit-code 3");
+        assert_eq!(Why(Cause::Signal(9)).to_string(), "signal SIGKILL");
+        assert_eq!(Why(Cause::Signal(40)).to_string(), "signal 40");
+        assert_eq!(Why(Cause::MaximumRequests).to_string(), "maximum-requests");
+        assert_eq!(Ended(Exit::Code(0)).to_string(), "exit-code 0");
+        assert_eq!(Seconds(Duration::from_millis(1449)).to_string(), "1.4 s");
+    }
+}

@@ -1,0 +1,278 @@
+//! The workers as the supervisor holds them: what each needs to live, and what a successor of ours would need to know.
+
+use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
+
+use nix::{fcntl::OFlag, unistd::pipe2};
+use serde::{Deserialize, Serialize};
+use stockade_policy::{Generation, PoolId, Random, Time, WorkerId};
+
+use super::{
+    adapter::Adapter,
+    process::Process,
+    runtime_dir::RuntimeDir,
+    sockets::{self, SocketFile, set_nonblocking},
+    spawn::{Launch, Spawner},
+};
+use crate::{
+    config::resolved::{Account, Application, Pool},
+    control::{Channel, ToRelay},
+    launch::{
+        plan::{Failure, Plan, Slot},
+        python,
+    },
+};
+
+/// One worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) description: WorkerDescription,
+    /// The keys of its generation.
+    keys: Arc<Pool>,
+    /// Until it is reaped.
+    pub(super) process: Option<Process>,
+    /// The read ends of its standard output and standard error: the relay has copies; held, so that a relay's death is
+    /// not the worker's.
+    output: [Arc<OwnedFd>; 2],
+    /// Our end of its control socket.
+    pub(super) control: Arc<Channel>,
+    _socket: SocketFile,
+}
+
+/// What is to be known of a worker besides its descriptors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct WorkerDescription {
+    pub(super) pool: PoolId,
+    /// The pool's name.
+    pub(super) pool_name: String,
+    pub(super) worker: WorkerId,
+    pub(super) generation: Generation,
+    pub(super) pid: i32,
+    pub(super) socket: PathBuf,
+    pub(super) started: Time,
+    /// It tells by itself that it is ready; else the relay asks.
+    pub(super) tells: bool,
+    /// Exec has succeeded.
+    pub(super) launched: bool,
+    /// The relay may give it requests.
+    pub(super) offered: bool,
+    /// The relay is to give it no more.
+    pub(super) retired: bool,
+    /// The stop-signal was sent.
+    pub(super) stopped: bool,
+    /// `maximum-requests` with its jitter.
+    pub(super) maximum_requests: u64,
+}
+
+/// What starting a worker takes.
+#[derive(Debug)]
+pub(super) struct Order<'a> {
+    pub(super) pool: PoolId,
+    pub(super) worker: WorkerId,
+    pub(super) generation: Generation,
+    pub(super) keys: Arc<Pool>,
+    pub(super) relay_user: Option<&'a Account>,
+    pub(super) runtime_dir: &'a RuntimeDir,
+    pub(super) adapter: &'a Adapter,
+    pub(super) spawner: &'a Spawner,
+}
+
+impl Worker {
+    /// Makes a worker's socket, pipes and process.
+    pub(super) fn start(
+        order: Order<'_>,
+        random: &mut Random,
+        now: Time,
+    ) -> Result<(Self, Launch), Failure> {
+        let keys = &order.keys;
+        let socket = order.runtime_dir.worker_socket(&keys.name, order.worker);
+        let relay = order.relay_user.map(|account| (account.uid, account.gid));
+        let (listener, file) = sockets::bind_worker(&socket, relay)
+            .map_err(step(format!("make the socket {}", socket.display())))?;
+        let (output, output_end) = pipe().map_err(step("make a pipe"))?;
+        let (error, error_end) = pipe().map_err(step("make a pipe"))?;
+        let (control, theirs) = Channel::pair().map_err(step("make a control socket"))?;
+        let mut descriptors = vec![
+            (Slot::Input, listener),
+            (Slot::Output, output_end),
+            (Slot::Error, error_end),
+            (Slot::Control, theirs),
+        ];
+        let tells = matches!(keys.application, Application::Wsgi { .. });
+        if tells {
+            let adapter = order.adapter.descriptor();
+            descriptors.push((
+                Slot::Adapter,
+                adapter.map_err(step("pass on the Python adapter"))?,
+            ));
+        }
+        let spawned = order.spawner.spawn(order.plan(), descriptors);
+        let (process, launch) = spawned.map_err(step("start a process"))?;
+        let description = WorkerDescription {
+            pool: order.pool,
+            pool_name: keys.name.clone(),
+            worker: order.worker,
+            generation: order.generation,
+            pid: process.pid(),
+            socket,
+            started: now,
+            tells,
+            launched: false,
+            offered: false,
+            retired: false,
+            stopped: false,
+            maximum_requests: with_jitter(keys.maximum_requests, random),
+        };
+        let worker = Self {
+            description,
+            keys: order.keys,
+            process: Some(process),
+            output: [Arc::new(output), Arc::new(error)],
+            control: Arc::new(control),
+            _socket: file,
+        };
+        Ok((worker, launch))
+    }
+
+    /// For the log: "pool blog: worker 3 (pid 4711)".
+    pub(super) fn name(&self) -> String {
+        let WorkerDescription {
+            pool_name,
+            worker,
+            pid,
+            ..
+        } = &self.description;
+        format!("pool {pool_name}: worker {worker} (pid {pid})")
+    }
+
+    /// How long ago it was started.
+    pub(super) const fn age(&self, now: Time) -> Duration {
+        now.since(self.description.started)
+    }
+
+    /// What the relay is told when it is launched; `probe`: whether to ask it if it is ready.
+    pub(super) fn launched(&self, probe: bool) -> (ToRelay, Vec<Arc<OwnedFd>>) {
+        let WorkerDescription {
+            pool,
+            worker,
+            pid,
+            socket,
+            ..
+        } = &self.description;
+        let message = ToRelay::WorkerLaunched {
+            pool: *pool,
+            worker: *worker,
+            pid: *pid,
+            socket: socket.clone(),
+            probe,
+        };
+        (message, self.output.to_vec())
+    }
+
+    /// What the relay is told when it may be given requests.
+    pub(super) fn offered(&self) -> ToRelay {
+        ToRelay::WorkerOffered {
+            pool: self.description.pool,
+            worker: self.description.worker,
+            slots: self.keys.threads,
+            maximum_requests: self.description.maximum_requests,
+        }
+    }
+
+    /// What a new relay is told. Requests that the last one gave it are lost, but it may still run them: only when it
+    /// answers is it offered again.
+    pub(super) fn handover(&self) -> Vec<(ToRelay, Vec<Arc<OwnedFd>>)> {
+        let WorkerDescription {
+            pool,
+            worker,
+            tells,
+            launched,
+            offered,
+            retired,
+            ..
+        } = self.description;
+        if !launched || self.process.is_none() {
+            return Vec::new();
+        }
+        let probe = !retired && (offered || !tells);
+        let retired = retired.then(|| (ToRelay::WorkerRetired { pool, worker }, Vec::new()));
+        [self.launched(probe)].into_iter().chain(retired).collect()
+    }
+}
+
+impl Order<'_> {
+    fn plan(&self) -> Plan {
+        let keys = &*self.keys;
+        let (program, arguments) = match &keys.application {
+            Application::Wsgi {
+                target,
+                interpreter,
+                python_path,
+            } => (
+                interpreter.clone(),
+                python::arguments(interpreter, target, python_path, keys.threads),
+            ),
+            Application::Command(words) => (
+                words.first().map(PathBuf::from).unwrap_or_default(),
+                words.clone(),
+            ),
+        };
+        let mut environment = keys.environment.clone();
+        environment.extend([
+            ("STOCKADE_POOL".to_owned(), keys.name.clone()),
+            ("STOCKADE_WORKER".to_owned(), self.worker.to_string()),
+            (
+                "STOCKADE_GENERATION".to_owned(),
+                self.generation.to_string(),
+            ),
+        ]);
+        Plan {
+            subject: format!("pool {}: worker {}", keys.name, self.worker),
+            program: Some(program),
+            arguments,
+            environment,
+            account: keys.account.clone(),
+            home: keys.home.clone(),
+            umask: keys.umask,
+            descriptors: Vec::new(),
+            parent: std::process::id().cast_signed(),
+        }
+    }
+}
+
+/// A pipe: its read end, non-blocking, and its write end.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    set_nonblocking(&read)?;
+    Ok((read, write))
+}
+
+/// Less by up to a tenth, so that workers that were started together do not end together; 0 stays 0.
+fn with_jitter(maximum_requests: u64, random: &mut Random) -> u64 {
+    maximum_requests - random.below(maximum_requests / 10 + 1)
+}
+
+fn step(name: impl Into<String>) -> impl FnOnce(io::Error) -> Failure {
+    |error| Failure::of(name, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_takes_a_tenth_at_most() {
+        let mut random = Random::new(7);
+        let drawn: Vec<u64> = (0..1000).map(|_| with_jitter(1000, &mut random)).collect();
+        assert!(drawn.iter().all(|each| (900..=1000).contains(each)));
+        assert!(drawn.iter().any(|each| *each < 910));
+        assert!(drawn.iter().any(|each| *each > 990));
+    }
+
+    #[test]
+    fn no_limit_stays_none_and_a_small_one_stays_one() {
+        let mut random = Random::new(7);
+        assert_eq!(with_jitter(0, &mut random), 0);
+        assert_eq!(with_jitter(1, &mut random), 1);
+        assert_eq!(with_jitter(9, &mut random), 9);
+    }
+}
