@@ -7,6 +7,7 @@
 
 STOCKADE_TEST_VENV ?= $(abspath target/venv)
 export STOCKADE_TEST_VENV
+STOCKADE_ADAPTER = $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/libstockade_python.so
 
 run: cargo
 	tests/install run
@@ -16,10 +17,12 @@ run: cargo
 
 test: cargo
 	tests/install test
+	cargo build --workspace --locked
 	if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run --workspace --locked && cargo test --workspace --locked --doc; \
 	else cargo test --workspace --locked; \
 	fi
+	STOCKADE_ADAPTER=$(STOCKADE_ADAPTER) /usr/bin/python3 -m unittest discover --start-directory tests/python
 
 cargo:
 	@command -v cargo >/dev/null || { \
