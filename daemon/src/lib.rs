@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod config;
 pub mod control;
+mod descriptor;
 pub mod launch;
 pub mod log;
 pub mod relay;

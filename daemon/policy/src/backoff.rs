@@ -25,7 +25,50 @@ impl Backoff {
             .initial
             .saturating_mul(1_u32 << doublings)
             .min(self.maximum);
-        let quarter = u64::try_from((full / 4).as_nanos()).unwrap_or(u64::MAX);
+        let quarter = full.checked_div(4).unwrap_or_default().as_nanos();
+        let quarter = u64::try_from(quarter).unwrap_or(u64::MAX);
         full.saturating_sub(Duration::from_nanos(random.below(quarter)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKOFF: Backoff = Backoff {
+        initial: Duration::from_millis(500),
+        maximum: Duration::from_secs(60),
+    };
+
+    #[test]
+    fn the_wait_doubles_up_to_the_maximum_less_a_quarter_at_most() {
+        let mut random = Random::new(3);
+        let full = [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000];
+        for (failures, full) in (1..).zip(full) {
+            for _ in 0..100 {
+                let wait = BACKOFF.wait(failures, &mut random);
+                assert!(wait <= Duration::from_millis(full), "{failures}: {wait:?}");
+                assert!(
+                    wait > Duration::from_millis(full * 3 / 4),
+                    "{failures}: {wait:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn extremes_do_not_overflow() {
+        let huge = Backoff {
+            initial: Duration::MAX,
+            maximum: Duration::MAX,
+        };
+        let none = Backoff {
+            initial: Duration::ZERO,
+            maximum: Duration::ZERO,
+        };
+        for failures in [0, 1, 40, u32::MAX] {
+            assert!(huge.wait(failures, &mut Random::new(1)) > Duration::MAX / 2);
+            assert_eq!(none.wait(failures, &mut Random::new(1)), Duration::ZERO);
+        }
     }
 }

@@ -23,7 +23,7 @@ pub struct Generation(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PoolState {
-    /// No worker has been ready yet, and none has failed too often: requests wait.
+    /// No worker is ready (yet, or at this moment), and the last ones have not failed too often: requests wait.
     Starting,
     /// At least one worker is ready.
     Serving,
@@ -59,5 +59,41 @@ impl fmt::Display for PoolState {
             Self::Failing => "failing",
             Self::Stopped => "stopped",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manuals_words() {
+        for state in [
+            PoolState::Starting,
+            PoolState::Serving,
+            PoolState::Failing,
+            PoolState::Stopped,
+        ] {
+            assert_eq!(
+                serde_json::to_string(&state).unwrap(),
+                format!("\"{state}\"")
+            );
+        }
+    }
+
+    #[test]
+    fn a_number_prints_as_it_is_saved() {
+        assert_eq!(
+            serde_json::to_string(&WorkerId(7)).unwrap(),
+            WorkerId(7).to_string()
+        );
+        assert_eq!(
+            serde_json::to_string(&PoolId(7)).unwrap(),
+            PoolId(7).to_string()
+        );
+        assert_eq!(
+            serde_json::to_string(&Generation(7)).unwrap(),
+            Generation(7).to_string()
+        );
     }
 }

@@ -31,3 +31,32 @@ impl Random {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_sequence() {
+        let mut random = Random::new(1_234_567);
+        let got = [random.next(), random.next(), random.next()];
+        let published = [
+            6_457_827_717_110_365_317,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+        ];
+        assert_eq!(got, published);
+    }
+
+    #[test]
+    fn below_its_bound() {
+        let mut random = Random::new(1);
+        assert_eq!(random.below(0), 0);
+        assert_eq!(random.below(1), 0);
+        let mut seen = [false; 6];
+        for _ in 0..200 {
+            seen[usize::try_from(random.below(6)).unwrap()] = true;
+        }
+        assert_eq!(seen, [true; 6]);
+    }
+}

@@ -56,3 +56,30 @@ impl Limit {
         self.0.map(|duration| from.after(duration))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_stays_within_its_ends() {
+        let second = Duration::from_secs(1);
+        let early = Time::new(second);
+        let late = early.after(second);
+        assert_eq!(
+            (late.since(early), early.since(late)),
+            (second, Duration::ZERO)
+        );
+        assert_eq!(early.after(Duration::MAX), Time::new(Duration::MAX));
+    }
+
+    #[test]
+    fn a_limit_that_is_off_has_no_deadline() {
+        assert_eq!(Limit::OFF.deadline(Time::default()), None);
+        let second = Duration::from_secs(1);
+        assert_eq!(
+            Limit::of(second).deadline(Time::new(second)),
+            Some(Time::new(second * 2))
+        );
+    }
+}

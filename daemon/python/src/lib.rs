@@ -1,1 +1,31 @@
-//! The adapter.
+//! The Python adapter: a WSGI application becomes a FastCGI worker.
+//!
+//! The worker's process is a Python interpreter which loads this extension from a descriptor that the launcher passed on, and calls
+//! [`main`](start). It owns what happens between the listening socket and the application: [`server`] waits for connections and
+//! requests, [`connection`] speaks FastCGI, [`environ`] and [`call`] speak WSGI (PEP 3333), [`exchange`] is the one request
+//! between them. The interpreter's lock is released whenever the process waits. No policy is here: timeouts, queueing and
+//! replacement belong to the relay and the supervisor.
+
+mod arguments;
+mod body;
+mod call;
+mod connection;
+mod control;
+mod environ;
+mod exchange;
+mod head;
+mod input;
+mod report;
+mod response;
+mod server;
+mod start;
+mod stop;
+
+use pyo3::prelude::*;
+
+/// The extension module.
+#[pymodule]
+fn stockade_python(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(start::main, module)?)
+}

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 use nix::sys::socket::{
@@ -10,6 +10,8 @@ use nix::sys::socket::{
     sendmsg, socketpair,
 };
 use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::descriptor::{own, register};
 
 /// The largest message, in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -53,7 +55,7 @@ impl Channel {
     /// When it cannot be registered.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            socket: AsyncFd::new(socket)?,
+            socket: register(socket)?,
         })
     }
 
@@ -113,10 +115,6 @@ fn send(socket: RawFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Resu
     Ok(())
 }
 
-#[expect(
-    unsafe_code,
-    reason = "descriptors that came in a message become owned here"
-)]
 fn receive(
     socket: RawFd,
     buffer: &mut [u8],
@@ -132,12 +130,7 @@ fn receive(
     let mut descriptors = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(received) = control {
-            // SAFETY: the kernel has just made these descriptors for us, and nobody else knows them.
-            descriptors.extend(
-                received
-                    .into_iter()
-                    .map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }),
-            );
+            descriptors.extend(received.into_iter().map(own));
         }
     }
     if message

@@ -8,5 +8,5 @@ mod channel;
 pub mod relay;
 pub mod worker;
 
-pub use channel::{Channel, ChannelError};
+pub use channel::{Channel, ChannelError, MAX_MESSAGE};
 pub use relay::{FromRelay, ToRelay};

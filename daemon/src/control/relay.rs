@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use stockade_policy::{PoolId, PoolState, WorkerId, dispatch};
 
+use crate::config::resolved::LogLevel;
+
 /// The version of both vocabularies. A reader takes this one only.
 pub const VERSION: u16 = 1;
 
@@ -23,6 +25,15 @@ pub struct PoolPlan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]
 pub enum ToRelay {
+    /// The first message: how to run.
+    Begin {
+        /// [`VERSION`].
+        version: u16,
+        /// `relay-threads`.
+        threads: usize,
+        /// `log-level`.
+        log_level: LogLevel,
+    },
     /// Serve this pool. Descriptors: its listening sockets.
     PoolAdded(PoolPlan),
     /// The pool's keys are these from the next request on. No descriptors.

@@ -1,1 +1,46 @@
-//! The relay.
+//! The relay: accepts hosts' connections, queues requests, hands each to a free slot, reads what workers write.
+//!
+//! It is a process of its own, never root. What it serves it is told by the supervisor over one control socket
+//! (`crate::control`). A pool lives on exactly one of its threads: on the path of a request there is no lock.
+//!
+//! ```text
+//!   threads ──▶ pool ──▶ front (hosts' connections) ──▶ request ──▶ dispatch (policy) ──▶ link (workers' connections)
+//! ```
+//! - [`threads`]: the control socket, the threads, the way of each message to its pool.
+//! - [`pool`]: one pool: the table of requests, the workers, the policy's actions.
+//! - [`front`]: from a host's bytes to events of a request.
+//! - [`link`]: a connection to a worker; [`response`]: from its bytes to the host's.
+//! - [`connection`]: reading, writing and waiting, the same for both sides.
+//! - [`answers`]: what the relay says by itself. [`output`]: what workers write to their pipes.
+//!
+//! It never decides (that is `stockade_policy::dispatch`), and it never starts or stops a process.
+
+use std::process::ExitCode;
+
+mod actions;
+mod answers;
+mod connection;
+mod front;
+mod ids;
+mod link;
+mod listener;
+mod output;
+mod pool;
+mod probe;
+mod request;
+mod response;
+mod start;
+mod threads;
+mod workers;
+
+/// The relay's process: runs until the supervisor says so or is gone.
+#[must_use]
+pub fn main() -> ExitCode {
+    match threads::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("relay: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

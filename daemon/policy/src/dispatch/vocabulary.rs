@@ -42,7 +42,7 @@ pub struct Settings {
     pub retry_limit: u32,
 }
 
-/// Why a request was not handed to a worker (503, manual section 4).
+/// Why nothing of a request was written to a worker (503, manual section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RefusalCause {
@@ -148,7 +148,7 @@ pub enum Event {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Write the request to a free slot of this worker.
     HandOut {
@@ -157,7 +157,7 @@ pub enum Action {
         /// The worker.
         worker: WorkerId,
     },
-    /// Answer 503: it was never handed out.
+    /// Answer 503: nothing of it was ever written to a worker. The request has ended.
     Refuse {
         /// The request.
         request: RequestKey,
@@ -176,12 +176,14 @@ pub enum Action {
         /// The request.
         request: RequestKey,
     },
-    /// Answer 502: the worker died or broke the protocol before the head and it may not be replayed. The request has ended.
+    /// Answer 502: the worker died or broke the protocol before the head and it may not be replayed, or its replay found
+    /// no slot in time. The request has ended.
     Fail {
         /// The request.
         request: RequestKey,
     },
-    /// The replay of a request was decided (it is queued first, or handed out by the next action): log and count it.
+    /// The replay of a request was decided (it waits before all new ones, or is handed out in the same breath): log and
+    /// count it.
     NoteReplay {
         /// The request.
         request: RequestKey,

@@ -148,8 +148,9 @@ pub enum Event {
     },
 }
 
-/// What to do. Each names its object; one that fails comes back as an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What to do. Each names its object; one that fails comes back as an event. Part of the machine's state until it is
+/// taken, hence serialisable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Launch a worker. Comes back as `WorkerLaunched` or `LaunchFailed`.
     StartWorker {

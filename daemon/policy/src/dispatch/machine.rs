@@ -1,0 +1,151 @@
+//! The dispatch machine: its contract and its switchboard.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::drain::Drain;
+use super::queue::Queue;
+use super::requests::Requests;
+use super::vocabulary::{Action, Event, Settings, Snapshot};
+use super::workers::Workers;
+use crate::{PoolState, Random, Time};
+
+/// Decides for one pool which request goes to which worker, and when one has waited or run too long.
+///
+/// Serialised, it is the whole state: what was read back goes on as if nothing had happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Dispatch {
+    pub(super) settings: Settings,
+    pub(super) pool: PoolState,
+    pub(super) requests: Requests,
+    pub(super) workers: Workers,
+    /// Only what waits for a slot: when it is not empty, no slot is free.
+    pub(super) queue: Queue,
+    pub(super) drain: Drain,
+    pub(super) random: Random,
+    /// No running request's deadline is before this; there may be none at it.
+    pub(super) next_check: Option<Time>,
+    /// The latest time that was told: time does not go back.
+    latest: Time,
+    actions: VecDeque<Action>,
+}
+
+impl Dispatch {
+    /// A pool without workers, of which supervision has said nothing yet: requests wait.
+    #[must_use]
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        Self {
+            settings,
+            pool: PoolState::Starting,
+            requests: Requests::default(),
+            workers: Workers::default(),
+            queue: Queue::default(),
+            drain: Drain::default(),
+            random: Random::new(seed),
+            next_check: None,
+            latest: Time::default(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// A reload changed keys: they hold at once, for what waits and runs too. What waits beyond a lower `queue-limit`
+    /// stays.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.next_check = self.earliest_deadline();
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, event: Event, now: Time) {
+        let now = self.advance(now);
+        match event {
+            Event::WorkerOffered {
+                worker,
+                slots,
+                maximum_requests,
+            } => self.worker_offered(worker, slots, maximum_requests),
+            Event::WorkerRetired { worker } => self.worker_retired(worker),
+            Event::WorkerOverdue { worker } => self.worker_overdue(worker, now),
+            Event::WorkerGone { worker } => self.worker_gone(worker),
+            Event::WorkerBroke { worker } => self.worker_broke(worker),
+            Event::PoolReported { state } => self.pool_reported(state, now),
+            Event::RequestArrived {
+                request,
+                idempotent,
+            } => self.request_arrived(request, idempotent, now),
+            Event::BodyAwaited { request } => self.body_awaited(request, now),
+            Event::BodyResumed { request } => self.body_resumed(request, now),
+            Event::HeadReceived { request } => self.head_received(request),
+            Event::RequestEnded { request } => self.request_ended(request, now),
+            Event::RequestFailed {
+                request,
+                sent,
+                held,
+            } => self.request_failed(request, sent, held, now),
+            Event::HostGone { request } => self.host_gone(request),
+        }
+        self.hand_out_waiting(now);
+        self.settle_entry(now);
+    }
+
+    /// A deadline may have been reached.
+    pub fn handle_timeout(&mut self, now: Time) {
+        let now = self.advance(now);
+        self.expire_waiting(now);
+        self.time_out_running(now);
+        self.settle_entry(now);
+    }
+
+    /// The next thing to do; None: nothing more for now.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), unless something happens before; it may be for nothing.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        [self.next_expiry(), self.next_check]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// How slots and queue stand.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot {
+            queued: self.queue.length(),
+            oldest: self.oldest(),
+            ..Snapshot::default()
+        };
+        for (_, worker) in self.workers.iter() {
+            snapshot.busy = snapshot.busy.saturating_add(worker.busy());
+            snapshot.idle = snapshot.idle.saturating_add(worker.free());
+        }
+        snapshot
+    }
+
+    /// Nothing waits and nothing runs.
+    #[must_use]
+    pub const fn idle(&self) -> bool {
+        self.requests.live() == 0
+    }
+
+    pub(super) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    fn advance(&mut self, now: Time) -> Time {
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+
+    /// What every entry ends with.
+    fn settle_entry(&mut self, now: Time) {
+        self.drain.observe(self.workers.all_busy(), now);
+        if cfg!(debug_assertions) {
+            self.check();
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The table of requests that have not ended, by the relay's places.
+//!
+//! ```text
+//! arrived ──▶ Queued ◀──▶ Running
+//!    │           │           │
+//!    └───────────┴───────────┴──▶ ended: not in the table
+//! ```
+//!
+//! A request that arrives while a slot is free runs at once; it goes back to the queue only to be replayed.
+
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::chain::Place;
+use super::queue::Lane;
+use super::vocabulary::RequestKey;
+use crate::{Limit, Time};
+
+/// A request that has not ended.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) key: RequestKey,
+    pub(super) idempotent: bool,
+    /// Nobody reads the answer.
+    pub(super) host_gone: bool,
+    /// Something of it was written to a worker that then failed: it may have been executed.
+    pub(super) sent: bool,
+    /// Workers that failed after something was written to them.
+    pub(super) deaths: u32,
+    /// Replays after nothing had been written.
+    pub(super) unsent_replays: u32,
+    pub(super) state: State,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) enum State {
+    /// Waits for a slot.
+    Queued { lane: Lane, since: Time },
+    /// Has a slot.
+    Running(Run),
+}
+
+/// Where a request runs and what of `request-timeout` is used.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Run {
+    /// The worker's place.
+    pub(super) worker: Place,
+    /// The place among the worker's running requests.
+    pub(super) position: u32,
+    /// Counted before the present stretch.
+    pub(super) spent: Duration,
+    pub(super) clock: Clock,
+}
+
+/// How `request-timeout` stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Clock {
+    /// It counts, on top of what is spent.
+    Counting { since: Time },
+    /// The worker waits for the host's body.
+    Held,
+    /// The response head has come: it is over.
+    Over,
+}
+
+/// The requests that have not ended.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Requests {
+    table: Vec<Option<Request>>,
+    live: u32,
+}
+
+impl Run {
+    /// When `request-timeout` ends the request; None: not as things stand.
+    pub(super) fn deadline(&self, request_timeout: Limit) -> Option<Time> {
+        match self.clock {
+            Clock::Counting { since } => request_timeout
+                .0
+                .map(|limit| since.after(limit.saturating_sub(self.spent))),
+            Clock::Held | Clock::Over => None,
+        }
+    }
+}
+
+impl Requests {
+    pub(super) const fn live(&self) -> u32 {
+        self.live
+    }
+
+    /// Puts a request into its place, which is vacant.
+    pub(super) fn insert(&mut self, request: Request) {
+        let place = request.key.index as usize;
+        if self.table.len() <= place {
+            self.table.resize(place.saturating_add(1), None);
+        }
+        if let Some(entry) = self.table.get_mut(place)
+            && entry.replace(request).is_none()
+        {
+            self.live = self.live.saturating_add(1);
+        }
+    }
+
+    /// Takes an ended request out.
+    pub(super) fn remove(&mut self, place: Place) {
+        if let Some(entry) = self.table.get_mut(place as usize)
+            && entry.take().is_some()
+        {
+            self.live = self.live.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn at(&self, place: Place) -> Option<&Request> {
+        self.table.get(place as usize)?.as_ref()
+    }
+
+    pub(super) fn at_mut(&mut self, place: Place) -> Option<&mut Request> {
+        self.table.get_mut(place as usize)?.as_mut()
+    }
+
+    /// The request of this key; None: it has ended.
+    pub(super) fn find(&self, key: RequestKey) -> Option<&Request> {
+        self.at(key.index).filter(|request| request.key == key)
+    }
+
+    /// The request of this key and how it runs; None: it has ended or waits.
+    pub(super) fn running(&mut self, key: RequestKey) -> Option<&mut Run> {
+        self.at_mut(key.index)
+            .filter(|request| request.key == key)?
+            .run_mut()
+    }
+
+    /// Since when a queued request waits.
+    pub(super) fn queued_since(&self, place: Place) -> Option<Time> {
+        match self.at(place)?.state {
+            State::Queued { since, .. } => Some(since),
+            State::Running(_) => None,
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Request> {
+        self.table.iter().flatten()
+    }
+}
+
+impl Request {
+    pub(super) const fn run(&self) -> Option<Run> {
+        match self.state {
+            State::Running(run) => Some(run),
+            State::Queued { .. } => None,
+        }
+    }
+
+    pub(super) const fn run_mut(&mut self) -> Option<&mut Run> {
+        match &mut self.state {
+            State::Running(run) => Some(run),
+            State::Queued { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(index: u32, serial: u32) -> Request {
+        Request {
+            key: RequestKey { index, serial },
+            idempotent: true,
+            host_gone: false,
+            sent: false,
+            deaths: 0,
+            unsent_replays: 0,
+            state: State::Queued {
+                lane: Lane::Arrivals,
+                since: Time::default(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_key_of_an_earlier_request_finds_nothing() {
+        let mut requests = Requests::default();
+        requests.insert(request(3, 1));
+        requests.remove(3);
+        requests.remove(3);
+        requests.insert(request(3, 2));
+        assert_eq!(requests.live(), 1);
+        assert!(
+            requests
+                .find(RequestKey {
+                    index: 3,
+                    serial: 1
+                })
+                .is_none()
+        );
+        assert!(
+            requests
+                .find(RequestKey {
+                    index: 3,
+                    serial: 2
+                })
+                .is_some()
+        );
+        assert!(
+            requests
+                .find(RequestKey {
+                    index: 9,
+                    serial: 2
+                })
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn time_spent_before_is_taken_off_the_deadline() {
+        let limit = Limit::of(Duration::from_secs(60));
+        let since = Time::new(Duration::from_secs(100));
+        let mut run = Run {
+            worker: 0,
+            position: 0,
+            spent: Duration::from_secs(20),
+            clock: Clock::Counting { since },
+        };
+        assert_eq!(
+            run.deadline(limit),
+            Some(Time::new(Duration::from_secs(140)))
+        );
+        assert_eq!(run.deadline(Limit::OFF), None);
+        run.clock = Clock::Held;
+        assert_eq!(run.deadline(limit), None);
+    }
+}

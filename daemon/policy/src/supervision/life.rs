@@ -1,0 +1,485 @@
+//! One worker's life, from its start until its process is gone.
+//!
+//! ```text
+//!            ready          told to go,         drained, or       shutdown-timeout
+//!                           timed out, broke    its deadline
+//! Starting ─────────▶ Ready ────────▶ Retiring ────────▶ Stopping ────────▶ Killing ─┐ every 5 s
+//!    │                  │                │                 ▲  │                │ ▲───┘
+//!    ├── startup-timeout, broke, no longer wanted ─────────┤  │                │
+//!    │                  └── the daemon stops ──────────────┘  │                │
+//!    └───────┬──────────┴────────┬───────┴────────────────────┴────────────────┴──▶ Gone
+//!      launch failed     exited, in any state                 (fast stop: from any state to Killing)
+//! ```
+//! Each event has one method, which decides for every state; what comes late or twice is [`Effect::Stale`]. A life
+//! never looks at its pool: the pool tells it to go ([`Life::retire`], [`Life::stop`], [`Life::kill`]) and learns by
+//! the effect what it has to make up for.
+
+use core::{mem, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Cause, Exit, Settings, WorkerSnapshot, WorkerState, context::Context};
+use crate::{Generation, Limit, PoolId, Time, WorkerId};
+
+/// A process that KILL did not end at once (it hangs in the kernel) is sent it again after this long.
+const KILL_AGAIN: Duration = Duration::from_secs(5);
+
+/// What an event meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Effect {
+    /// Nothing: it came late, twice, or before its time.
+    Stale,
+    /// It was taken in; the pool's counts may have changed.
+    Taken,
+    /// The worker became ready.
+    Ready,
+    /// It has served its first request.
+    Served,
+    /// It failed, and is gone or on its way.
+    Failed(Cause),
+}
+
+/// Why it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct End {
+    pub(super) cause: Cause,
+    /// Before its first request, and nobody had asked for it.
+    pub(super) failed: bool,
+}
+
+impl End {
+    const fn ours(cause: Cause) -> Self {
+        Self {
+            cause,
+            failed: false,
+        }
+    }
+
+    const fn failure(cause: Cause) -> Self {
+        Self {
+            cause,
+            failed: true,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum State {
+    /// Being launched, or loading the application.
+    Starting { deadline: Option<Time> },
+    /// Given requests by the relay. `tired`: it has had `maximum-requests` and waits for its replacement.
+    Ready { tired: bool },
+    /// Finishing what it has.
+    Retiring { end: End, deadline: Option<Time> },
+    /// The stop-signal was sent.
+    Stopping { end: End, deadline: Time },
+    /// KILL was sent.
+    Killing { end: End, again: Time },
+    /// Its process is gone: to be forgotten.
+    Gone { end: End },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Life {
+    pool: PoolId,
+    worker: WorkerId,
+    generation: Generation,
+    /// Those of its generation: a later one's timeouts are not this one's.
+    settings: Settings,
+    started: Time,
+    since: Time,
+    /// There is an exit to wait for: a launch can no longer fail.
+    launched: bool,
+    /// It has answered a request.
+    served: bool,
+    state: State,
+}
+
+impl Life {
+    /// Starts a worker. `startup-timeout` counts from here: the launch is part of it.
+    pub(super) fn start(
+        pool: PoolId,
+        generation: Generation,
+        settings: &Settings,
+        context: &mut Context,
+    ) -> Self {
+        let worker = context.new_worker();
+        context.act(Action::StartWorker {
+            pool,
+            worker,
+            generation,
+        });
+        Self {
+            pool,
+            worker,
+            generation,
+            settings: settings.clone(),
+            started: context.now(),
+            since: context.now(),
+            launched: false,
+            served: false,
+            state: State::Starting {
+                deadline: settings.startup_timeout.deadline(context.now()),
+            },
+        }
+    }
+
+    // What happened to it.
+
+    pub(super) fn launched(&mut self, _context: &mut Context) -> Effect {
+        if mem::replace(&mut self.launched, true) {
+            Effect::Stale
+        } else {
+            Effect::Taken
+        }
+    }
+
+    pub(super) fn launch_failed(&mut self, context: &mut Context) -> Effect {
+        if self.launched {
+            return Effect::Stale;
+        }
+        match self.state {
+            State::Starting { .. } => {
+                let cause = Cause::NotExecutable;
+                let end = End::failure(cause);
+                self.enter(State::Gone { end }, context);
+                Effect::Failed(cause)
+            }
+            State::Stopping { end, .. } | State::Killing { end, .. } => {
+                self.enter(State::Gone { end }, context);
+                Effect::Taken
+            }
+            State::Ready { .. } | State::Retiring { .. } | State::Gone { .. } => Effect::Stale,
+        }
+    }
+
+    /// The word of readiness may overtake the word of the launch: it implies it.
+    pub(super) fn ready(&mut self, context: &mut Context) -> Effect {
+        match self.state {
+            State::Starting { .. } => {
+                self.launched = true;
+                self.enter(State::Ready { tired: false }, context);
+                context.act(Action::OfferWorker {
+                    worker: self.worker,
+                });
+                Effect::Ready
+            }
+            State::Ready { .. }
+            | State::Retiring { .. }
+            | State::Stopping { .. }
+            | State::Killing { .. }
+            | State::Gone { .. } => Effect::Stale,
+        }
+    }
+
+    /// A retiring worker may answer its first request yet: it is as good a sign of health, and clears it of a failure.
+    pub(super) fn served(&mut self, _context: &mut Context) -> Effect {
+        if self.served {
+            return Effect::Stale;
+        }
+        match &mut self.state {
+            State::Ready { .. } => {}
+            State::Retiring { end, .. } => end.failed = false,
+            State::Starting { .. }
+            | State::Stopping { .. }
+            | State::Killing { .. }
+            | State::Gone { .. } => return Effect::Stale,
+        }
+        self.served = true;
+        Effect::Served
+    }
+
+    pub(super) fn maximum_requests_reached(&mut self, _context: &mut Context) -> Effect {
+        match &mut self.state {
+            State::Ready { tired } => {
+                if mem::replace(tired, true) {
+                    Effect::Stale
+                } else {
+                    Effect::Taken
+                }
+            }
+            State::Starting { .. }
+            | State::Retiring { .. }
+            | State::Stopping { .. }
+            | State::Killing { .. }
+            | State::Gone { .. } => Effect::Stale,
+        }
+    }
+
+    /// The request is at fault as much as the worker, so this is no failure, first request or not.
+    pub(super) fn request_timed_out(&mut self, context: &mut Context) -> Effect {
+        match self.state {
+            State::Ready { .. } => {
+                self.retire(Cause::RequestTimeout, context);
+                Effect::Taken
+            }
+            State::Starting { .. }
+            | State::Retiring { .. }
+            | State::Stopping { .. }
+            | State::Killing { .. }
+            | State::Gone { .. } => Effect::Stale,
+        }
+    }
+
+    /// A program that can do nothing but break the protocol must not be started as often as requests come: breaking it
+    /// before the first request was served is a failure.
+    pub(super) fn broke(&mut self, context: &mut Context) -> Effect {
+        let cause = Cause::ProtocolError;
+        let failed = !self.served;
+        let end = End { cause, failed };
+        match self.state {
+            State::Starting { .. } => self.terminate(end, false, context),
+            State::Ready { .. } => {
+                self.let_finish(end, self.settings.graceful_timeout, context);
+            }
+            State::Retiring { .. }
+            | State::Stopping { .. }
+            | State::Killing { .. }
+            | State::Gone { .. } => return Effect::Stale,
+        }
+        if failed {
+            Effect::Failed(cause)
+        } else {
+            Effect::Taken
+        }
+    }
+
+    pub(super) fn drained(&mut self, context: &mut Context) -> Effect {
+        match self.state {
+            State::Retiring { end, .. } => {
+                self.terminate(end, false, context);
+                Effect::Taken
+            }
+            State::Starting { .. }
+            | State::Ready { .. }
+            | State::Stopping { .. }
+            | State::Killing { .. }
+            | State::Gone { .. } => Effect::Stale,
+        }
+    }
+
+    /// A retiring worker that crashes died of the crash: no signal of ours had been sent. With status 0 it went as it
+    /// was told. After a signal of ours the cause is ours, however it took it.
+    pub(super) fn exited(&mut self, exit: Exit, context: &mut Context) -> Effect {
+        let cause = Cause::from(exit);
+        let mut effect = Effect::Taken;
+        let end = match self.state {
+            State::Starting { .. } | State::Ready { .. } => {
+                let failed = !self.served;
+                if failed {
+                    effect = Effect::Failed(cause);
+                }
+                End { cause, failed }
+            }
+            State::Retiring { end, .. } if exit == Exit::Code(0) => end,
+            State::Retiring { end, .. } => End { cause, ..end },
+            State::Stopping { end, .. } | State::Killing { end, .. } => end,
+            State::Gone { .. } => return Effect::Stale,
+        };
+        self.enter(State::Gone { end }, context);
+        effect
+    }
+
+    /// Its deadline may have passed; harmless when it has not.
+    pub(super) fn expire(&mut self, context: &mut Context) -> Effect {
+        if self
+            .deadline()
+            .is_none_or(|deadline| deadline > context.now())
+        {
+            return Effect::Stale;
+        }
+        match self.state {
+            State::Starting { .. } => {
+                let cause = Cause::StartupTimeout;
+                self.terminate(End::failure(cause), false, context);
+                Effect::Failed(cause)
+            }
+            State::Retiring { end, .. } => {
+                self.terminate(end, true, context);
+                Effect::Taken
+            }
+            State::Stopping { end, .. } | State::Killing { end, .. } => {
+                self.enter_killing(end, context);
+                Effect::Taken
+            }
+            State::Ready { .. } | State::Gone { .. } => Effect::Stale,
+        }
+    }
+
+    // What its pool tells it.
+
+    /// Lets a ready worker finish within `eviction-timeout` (a reload) or `graceful-timeout` (all else), then go.
+    pub(super) fn retire(&mut self, cause: Cause, context: &mut Context) {
+        let limit = if cause == Cause::Requested {
+            self.settings.eviction_timeout
+        } else {
+            self.settings.graceful_timeout
+        };
+        self.let_finish(End::ours(cause), limit, context);
+    }
+
+    /// Stops it without waiting for its requests; one that goes already keeps its first cause. `overdue`: it was given
+    /// time to finish them, and that is over.
+    pub(super) fn stop(&mut self, overdue: bool, context: &mut Context) {
+        match self.state {
+            State::Starting { .. } => self.terminate(End::ours(Cause::Requested), false, context),
+            State::Ready { .. } => self.terminate(End::ours(Cause::Requested), overdue, context),
+            State::Retiring { end, .. } => self.terminate(end, overdue, context),
+            State::Stopping { .. } | State::Killing { .. } | State::Gone { .. } => {}
+        }
+    }
+
+    /// Ends it at once.
+    pub(super) fn kill(&mut self, context: &mut Context) {
+        match self.state {
+            State::Starting { .. } | State::Ready { .. } => {
+                self.enter_killing(End::ours(Cause::Requested), context);
+            }
+            State::Retiring { end, .. } | State::Stopping { end, .. } => {
+                self.enter_killing(end, context);
+            }
+            State::Killing { .. } | State::Gone { .. } => {}
+        }
+    }
+
+    // What its pool asks it.
+
+    pub(super) const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    pub(super) const fn started(&self) -> Time {
+        self.started
+    }
+
+    pub(super) const fn is_starting(&self) -> bool {
+        matches!(self.state, State::Starting { .. })
+    }
+
+    pub(super) const fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready { .. })
+    }
+
+    /// It serves, or will: it counts towards `processes`.
+    pub(super) const fn is_useful(&self) -> bool {
+        self.is_starting() || self.is_ready()
+    }
+
+    /// It serves, and a replacement is due.
+    pub(super) const fn is_tired(&self) -> bool {
+        matches!(self.state, State::Ready { tired: true })
+    }
+
+    /// What it goes for, while it goes.
+    pub(super) const fn leaving(&self) -> Option<Cause> {
+        match self.state {
+            State::Retiring { end, .. }
+            | State::Stopping { end, .. }
+            | State::Killing { end, .. } => Some(end.cause),
+            State::Starting { .. } | State::Ready { .. } | State::Gone { .. } => None,
+        }
+    }
+
+    /// How it ended, once its process is gone.
+    pub(super) const fn end(&self) -> Option<End> {
+        match self.state {
+            State::Gone { end } => Some(end),
+            State::Starting { .. }
+            | State::Ready { .. }
+            | State::Retiring { .. }
+            | State::Stopping { .. }
+            | State::Killing { .. } => None,
+        }
+    }
+
+    /// When [`Life::expire`] has something to do.
+    pub(super) const fn deadline(&self) -> Option<Time> {
+        match self.state {
+            State::Starting { deadline } | State::Retiring { deadline, .. } => deadline,
+            State::Stopping { deadline, .. } => Some(deadline),
+            State::Killing { again, .. } => Some(again),
+            State::Ready { .. } | State::Gone { .. } => None,
+        }
+    }
+
+    pub(super) const fn snapshot(&self) -> WorkerSnapshot {
+        WorkerSnapshot {
+            id: self.worker,
+            pool: self.pool,
+            state: match self.state {
+                State::Starting { .. } => WorkerState::Starting,
+                State::Ready { .. } => WorkerState::Ready,
+                State::Retiring { .. } => WorkerState::Retiring,
+                State::Stopping { .. } | State::Killing { .. } | State::Gone { .. } => {
+                    WorkerState::Stopping
+                }
+            },
+            generation: self.generation,
+            started: self.started,
+            since: self.since,
+        }
+    }
+
+    // How it moves.
+
+    fn let_finish(&mut self, end: End, limit: Limit, context: &mut Context) {
+        let deadline = limit.deadline(context.now());
+        self.enter(State::Retiring { end, deadline }, context);
+        context.act(Action::RetireWorker {
+            worker: self.worker,
+            cause: end.cause,
+        });
+    }
+
+    fn terminate(&mut self, end: End, overdue: bool, context: &mut Context) {
+        let deadline = context.now().after(self.settings.shutdown_timeout);
+        self.enter(State::Stopping { end, deadline }, context);
+        context.act(Action::StopWorker {
+            worker: self.worker,
+            cause: end.cause,
+            overdue,
+        });
+    }
+
+    fn enter_killing(&mut self, end: End, context: &mut Context) {
+        let again = context.now().after(KILL_AGAIN);
+        self.enter(State::Killing { end, again }, context);
+        context.act(Action::KillWorker {
+            worker: self.worker,
+        });
+    }
+
+    /// The only way from one state into another.
+    fn enter(&mut self, next: State, context: &Context) {
+        let legal = match (&self.state, &next) {
+            (_, State::Starting { .. }) | (State::Gone { .. }, _) => false,
+            (state, State::Ready { .. }) => matches!(state, State::Starting { .. }),
+            (state, State::Retiring { .. }) => matches!(state, State::Ready { .. }),
+            (state, State::Stopping { .. }) => matches!(
+                state,
+                State::Starting { .. } | State::Ready { .. } | State::Retiring { .. }
+            ),
+            (_, State::Killing { .. } | State::Gone { .. }) => true,
+        };
+        assert!(
+            legal,
+            "worker {} cannot go from {:?} to {next:?}",
+            self.worker, self.state
+        );
+        self.state = next;
+        self.since = context.now();
+    }
+}
+
+impl From<Exit> for Cause {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Code(status) => Self::ExitCode(status),
+            Exit::Signal(signal) => Self::Signal(signal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

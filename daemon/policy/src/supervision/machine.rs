@@ -1,0 +1,217 @@
+//! The machine: every pool, and the end of them all.
+//!
+//! Stopping the daemon: `StopRequested` has the relay drained (workers that are not ready are stopped meanwhile, none
+//! is started); once it is, or after the daemon's `shutdown-timeout`, every worker is stopped; when none is left, the
+//! daemon is finished. `FastStopRequested`, or a second `StopRequested`, kills every worker at once.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Action, Event, Settings, Snapshot,
+    context::Context,
+    life::{Effect, Life},
+    pool::Pool,
+};
+use crate::{PoolId, Time, WorkerId};
+
+/// All pools and their workers. See the [module](super) for what it decides.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Supervision {
+    pools: BTreeMap<PoolId, Pool>,
+    phase: Phase,
+    /// `daemon.shutdown-timeout`: how long the relay may drain.
+    shutdown_timeout: Duration,
+    ignored: u64,
+    context: Context,
+}
+
+/// How far the daemon is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Phase {
+    Running,
+    /// The relay finishes its requests.
+    Draining {
+        deadline: Time,
+    },
+    /// Every worker has been told to go.
+    Stopping,
+    /// The last one is gone.
+    Finished,
+}
+
+impl Supervision {
+    /// No pools yet. `seed` decides the jitter of every backoff.
+    #[must_use]
+    pub const fn new(seed: u64, daemon_shutdown_timeout: Duration) -> Self {
+        Self {
+            pools: BTreeMap::new(),
+            phase: Phase::Running,
+            shutdown_timeout: daemon_shutdown_timeout,
+            ignored: 0,
+            context: Context::new(seed),
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, event: Event, now: Time) {
+        self.context.advance(now);
+        let taken = match event {
+            Event::PoolAdded { pool, settings } => self.add(pool, settings),
+            Event::PoolChanged { pool, settings } => {
+                self.tell_pool(pool, |pool, _| pool.change(settings))
+            }
+            Event::ReloadRequested { pool } => self.tell_pool(pool, Pool::reload),
+            Event::StopRequested => self.stop(),
+            Event::FastStopRequested => self.stop_fast(),
+            Event::RelayDrained => self.relay_drained(),
+            Event::WorkerLaunched { worker } => self.tell_worker(worker, Life::launched),
+            Event::LaunchFailed { worker } => self.tell_worker(worker, Life::launch_failed),
+            Event::WorkerReady { worker } => self.tell_worker(worker, Life::ready),
+            Event::WorkerServed { worker } => self.tell_worker(worker, Life::served),
+            Event::MaximumRequestsReached { worker } => {
+                self.tell_worker(worker, Life::maximum_requests_reached)
+            }
+            Event::RequestTimedOut { worker } => self.tell_worker(worker, Life::request_timed_out),
+            Event::WorkerBroke { worker } => self.tell_worker(worker, Life::broke),
+            Event::WorkerDrained { worker } => self.tell_worker(worker, Life::drained),
+            Event::WorkerExited { worker, exit } => {
+                self.tell_worker(worker, |life, context| life.exited(exit, context))
+            }
+        };
+        if !taken {
+            self.ignored = self.ignored.saturating_add(1);
+        }
+        self.finish_when_empty();
+    }
+
+    /// Does what is due at `now`; harmless when nothing is.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.context.advance(now);
+        for pool in self.pools.values_mut() {
+            pool.expire(&mut self.context);
+        }
+        if let Phase::Draining { deadline } = self.phase
+            && deadline <= self.context.now()
+        {
+            self.stop_workers(true);
+        }
+        self.finish_when_empty();
+    }
+
+    /// The next thing to do, oldest first.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.context.poll_action()
+    }
+
+    /// When to call [`Supervision::handle_timeout`]; changes with every call to the machine.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let draining = match self.phase {
+            Phase::Draining { deadline } => Some(deadline),
+            Phase::Running | Phase::Stopping | Phase::Finished => None,
+        };
+        self.pools
+            .values()
+            .filter_map(Pool::deadline)
+            .chain(draining)
+            .min()
+    }
+
+    /// How everything stands.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            pools: self.pools.values().map(Pool::snapshot).collect(),
+            workers: self.pools.values().flat_map(Pool::workers).collect(),
+            ignored: self.ignored,
+        }
+    }
+
+    fn add(&mut self, id: PoolId, settings: Settings) -> bool {
+        if self.phase != Phase::Running || self.pools.contains_key(&id) {
+            return false;
+        }
+        let mut pool = Pool::new(id, settings, &mut self.context);
+        pool.reconcile(&mut self.context);
+        self.pools.insert(id, pool);
+        true
+    }
+
+    fn tell_pool(&mut self, id: PoolId, tell: impl FnOnce(&mut Pool, &mut Context)) -> bool {
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return false;
+        };
+        if self.phase != Phase::Running {
+            return false;
+        }
+        tell(pool, &mut self.context);
+        pool.reconcile(&mut self.context);
+        true
+    }
+
+    fn tell_worker(
+        &mut self,
+        worker: WorkerId,
+        tell: impl FnOnce(&mut Life, &mut Context) -> Effect,
+    ) -> bool {
+        let Some(pool) = self.pools.values_mut().find(|pool| pool.has(worker)) else {
+            return false;
+        };
+        let taken = pool.tell(worker, tell, &mut self.context);
+        pool.reconcile(&mut self.context);
+        taken
+    }
+
+    fn stop(&mut self) -> bool {
+        if self.phase != Phase::Running {
+            return self.stop_fast();
+        }
+        self.phase = Phase::Draining {
+            deadline: self.context.now().after(self.shutdown_timeout),
+        };
+        self.context.act(Action::DrainRelay);
+        for pool in self.pools.values_mut() {
+            pool.drain(&mut self.context);
+        }
+        true
+    }
+
+    fn relay_drained(&mut self) -> bool {
+        match self.phase {
+            Phase::Draining { .. } => {
+                self.stop_workers(false);
+                true
+            }
+            Phase::Running | Phase::Stopping | Phase::Finished => false,
+        }
+    }
+
+    /// `overdue`: the relay still has requests with them.
+    fn stop_workers(&mut self, overdue: bool) {
+        self.phase = Phase::Stopping;
+        for pool in self.pools.values_mut() {
+            pool.stop(overdue, &mut self.context);
+        }
+    }
+
+    fn stop_fast(&mut self) -> bool {
+        if self.phase == Phase::Finished {
+            return false;
+        }
+        self.phase = Phase::Stopping;
+        for pool in self.pools.values_mut() {
+            pool.kill(&mut self.context);
+        }
+        true
+    }
+
+    fn finish_when_empty(&mut self) {
+        if self.phase == Phase::Stopping && self.pools.values().all(Pool::is_empty) {
+            self.phase = Phase::Finished;
+            self.context.act(Action::Finish);
+        }
+    }
+}

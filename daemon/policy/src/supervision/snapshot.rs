@@ -1,0 +1,62 @@
+//! How everything stands: what `stockade status` and the metrics show.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Generation, PoolId, PoolState, Time, WorkerId};
+
+/// Every pool and every worker, in the order of their numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The pools.
+    pub pools: Vec<PoolSnapshot>,
+    /// The workers of all pools, until they are gone.
+    pub workers: Vec<WorkerSnapshot>,
+    /// Events that came late, twice or about nobody since the start.
+    pub ignored: u64,
+}
+
+/// One pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolSnapshot {
+    /// Its number.
+    pub id: PoolId,
+    /// How it stands, as reported last.
+    pub state: PoolState,
+    /// The generation that serves, or is to.
+    pub generation: Generation,
+    /// The newest generation asked for; above `generation` while it has no ready worker, or was abandoned.
+    pub newest: Generation,
+    /// Workers wanted; 0 once the daemon stops.
+    pub wanted: u32,
+}
+
+/// One worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerSnapshot {
+    /// Its number.
+    pub id: WorkerId,
+    /// Whose.
+    pub pool: PoolId,
+    /// What it is about.
+    pub state: WorkerState,
+    /// Its generation.
+    pub generation: Generation,
+    /// When it was started.
+    pub started: Time,
+    /// When it came into this state.
+    pub since: Time,
+}
+
+/// What a worker is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerState {
+    /// Started, not ready.
+    Starting,
+    /// May be given requests.
+    Ready,
+    /// Finishes what it has.
+    Retiring,
+    /// The stop-signal or KILL was sent.
+    Stopping,
+}

@@ -1,0 +1,182 @@
+//! A timeline: at a time, what happens, and what is done about it.
+//!
+//! ```text
+//! 0           add processes=2          | report starting, start 1 g1, start 2 g1
+//! 900         ready 1; ready 2         | offer 1, report serving, offer 2
+//! 1400..1500  tick                     |
+//! ```
+//! Left: milliseconds (a range: whenever in it the machine asked to be called), then events; right: the actions they
+//! led to, all of them, in order. A timer that is due before a row's time fails the test, unless the row is a `jump`:
+//! nothing happens unseen. Names follow the vocabulary; the pool is 1 unless a word `p2` names another.
+
+use std::time::Duration;
+
+use stockade_policy::supervision::{Action, Event, Exit, Settings, Supervision};
+use stockade_policy::{Backoff, Limit, PoolId, Time, WorkerId};
+
+const DAEMON_SHUTDOWN: Duration = Duration::from_secs(30);
+
+/// Plays the rows and returns the machine as it stands after them.
+pub(crate) fn play(rows: &str) -> Supervision {
+    let mut machine = Supervision::new(1, DAEMON_SHUTDOWN);
+    resume(&mut machine, rows);
+    machine
+}
+
+pub(crate) fn resume(machine: &mut Supervision, rows: &str) {
+    for row in rows.lines().map(str::trim).filter(|row| !row.is_empty()) {
+        let (happens, expected) = row.split_once('|').expect("a row has a bar");
+        let (time, events) = happens
+            .trim()
+            .split_once(char::is_whitespace)
+            .expect("a row has a time and an event");
+        let now = row_time(machine, time, row);
+        if !events.contains("jump")
+            && let Some(due) = machine.poll_timeout()
+        {
+            assert!(due >= now, "a timer was due at {due:?} before: {row}");
+        }
+        for event in events.split(';').map(str::trim) {
+            match event {
+                "tick" | "jump" => machine.handle_timeout(now),
+                event => machine.handle(parse(event), now),
+            }
+        }
+        let mut done = Vec::new();
+        while let Some(action) = machine.poll_action() {
+            done.push(name(&action));
+        }
+        assert_eq!(done.join(", "), expected.trim(), "at: {row}");
+    }
+}
+
+fn row_time(machine: &Supervision, time: &str, row: &str) -> Time {
+    let millis = |text: &str| Time::new(Duration::from_millis(text.parse().expect(row)));
+    let Some((from, to)) = time.split_once("..") else {
+        return millis(time);
+    };
+    let due = machine.poll_timeout().expect(row);
+    assert!(
+        millis(from) <= due && due <= millis(to),
+        "due at {due:?}: {row}"
+    );
+    due
+}
+
+fn parse(text: &str) -> Event {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let pool = words
+        .iter()
+        .find_map(|word| word.strip_prefix('p')?.parse().ok())
+        .map_or(PoolId(1), PoolId);
+    let number = |place: usize| -> u64 { words[place].parse().expect(text) };
+    let worker = || WorkerId(number(1));
+    let code = || i32::try_from(number(2)).expect(text);
+    match words[0] {
+        "add" => Event::PoolAdded {
+            pool,
+            settings: settings(&words),
+        },
+        "change" => Event::PoolChanged {
+            pool,
+            settings: settings(&words),
+        },
+        "reload" => Event::ReloadRequested { pool },
+        "stop" => Event::StopRequested,
+        "fast-stop" => Event::FastStopRequested,
+        "relay-drained" => Event::RelayDrained,
+        "launched" => Event::WorkerLaunched { worker: worker() },
+        "launch-failed" => Event::LaunchFailed { worker: worker() },
+        "ready" => Event::WorkerReady { worker: worker() },
+        "served" => Event::WorkerServed { worker: worker() },
+        "maximum" => Event::MaximumRequestsReached { worker: worker() },
+        "timed-out" => Event::RequestTimedOut { worker: worker() },
+        "broke" => Event::WorkerBroke { worker: worker() },
+        "drained" => Event::WorkerDrained { worker: worker() },
+        "exit" => Event::WorkerExited {
+            worker: worker(),
+            exit: Exit::Code(code()),
+        },
+        "signal" => Event::WorkerExited {
+            worker: worker(),
+            exit: Exit::Signal(code()),
+        },
+        other => panic!("no such event: {other}"),
+    }
+}
+
+/// The manual's defaults, but for one process and what the words say (in milliseconds, `off`: none).
+fn settings(words: &[&str]) -> Settings {
+    let mut settings = Settings {
+        processes: 1,
+        surge: 1,
+        startup_timeout: Limit::of(Duration::from_secs(15)),
+        graceful_timeout: Limit::of(Duration::from_secs(65)),
+        eviction_timeout: Limit::of(Duration::from_secs(40)),
+        shutdown_timeout: Duration::from_secs(5),
+        backoff: Backoff {
+            initial: Duration::from_millis(500),
+            maximum: Duration::from_secs(60),
+        },
+    };
+    for (key, value) in words.iter().filter_map(|word| word.split_once('=')) {
+        let millis = value.parse().ok().map(Duration::from_millis);
+        match key {
+            "processes" => settings.processes = value.parse().expect(value),
+            "surge" => settings.surge = value.parse().expect(value),
+            "startup" => settings.startup_timeout = Limit(millis),
+            "graceful" => settings.graceful_timeout = Limit(millis),
+            "eviction" => settings.eviction_timeout = Limit(millis),
+            other => panic!("no such key: {other}"),
+        }
+    }
+    settings
+}
+
+fn name(action: &Action) -> String {
+    let of = |pool: &PoolId| match pool.0 {
+        1 => String::new(),
+        other => format!(" p{other}"),
+    };
+    match action {
+        Action::StartWorker {
+            pool,
+            worker,
+            generation,
+        } => format!("start {worker} g{generation}{}", of(pool)),
+        Action::OfferWorker { worker } => format!("offer {worker}"),
+        Action::RetireWorker { worker, cause } => format!("retire {worker} {cause}"),
+        Action::StopWorker {
+            worker,
+            cause,
+            overdue,
+        } => format!(
+            "stop {worker} {cause}{}",
+            if *overdue { " overdue" } else { "" }
+        ),
+        Action::KillWorker { worker } => format!("kill {worker}"),
+        Action::ForgetWorker {
+            pool,
+            worker,
+            cause,
+            failed,
+            backoff,
+        } => format!(
+            "forget {worker} {cause}{}{}{}",
+            if *failed { " failed" } else { "" },
+            if backoff.is_zero() { "" } else { " waits" },
+            of(pool)
+        ),
+        Action::ReportPool { pool, state } => format!("report {state}{}", of(pool)),
+        Action::FinishReload { pool, generation } => {
+            format!("finish-reload g{generation}{}", of(pool))
+        }
+        Action::AbandonReload {
+            pool,
+            generation,
+            cause,
+        } => format!("abandon-reload g{generation} {cause}{}", of(pool)),
+        Action::DrainRelay => "drain-relay".to_owned(),
+        Action::Finish => "finish".to_owned(),
+    }
+}

@@ -1,0 +1,42 @@
+//! The adapter's arguments: words `key=value`, named after the pool's keys (`wsgi`, `threads`, `python-path`, the last as often as
+//! there are entries). The launcher writes them (`launch/python.rs` of the daemon).
+
+/// See the module.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Arguments {
+    /// `wsgi`: `module:callable`, or a path with `:callable` or not.
+    pub(crate) wsgi: String,
+    /// `threads`: requests at a time; at least 1.
+    pub(crate) threads: u32,
+    /// `python-path`, in order.
+    pub(crate) python_path: Vec<String>,
+}
+
+impl Arguments {
+    /// # Errors
+    /// A sentence about the word that is wrong.
+    pub(crate) fn parse(words: Vec<String>) -> Result<Self, String> {
+        let mut wsgi = None;
+        let mut threads = 1;
+        let mut python_path = Vec::new();
+        for word in words {
+            match word.split_once('=') {
+                Some(("wsgi", target)) => wsgi = Some(target.to_owned()),
+                Some(("python-path", entry)) => python_path.push(entry.to_owned()),
+                Some(("threads", number)) => {
+                    threads = number
+                        .parse()
+                        .ok()
+                        .filter(|&threads| threads > 0)
+                        .ok_or_else(|| format!("{word:?}: threads must be a number from 1"))?;
+                }
+                _ => return Err(format!("{word:?} is not an argument of the adapter")),
+            }
+        }
+        Ok(Self {
+            wsgi: wsgi.ok_or("the argument wsgi=TARGET is missing")?,
+            threads,
+            python_path,
+        })
+    }
+}

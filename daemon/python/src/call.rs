@@ -1,0 +1,258 @@
+//! One request: the application is called (PEP 3333), its response sent.
+
+use pyo3::{
+    exceptions::{PyKeyboardInterrupt, PyOSError, PySystemExit},
+    prelude::*,
+    types::{PyDict, PyList, PyTuple},
+};
+
+use crate::{
+    connection::Connection,
+    environ::{EnvironError, Environs},
+    exchange::{Fault, Shared},
+    head::Head,
+    input::Input,
+    report::{Report, RequestName},
+    response::{StartResponse, as_block},
+    server::{Server, Wake},
+};
+
+/// What serves: the same for all threads.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) server: Server,
+    pub(crate) application: Py<PyAny>,
+    /// The environ's constant part.
+    pub(crate) base: Py<PyDict>,
+    pub(crate) report: Report,
+}
+
+/// A list of at most so many bytes is sent without releasing the interpreter's lock for it.
+const SMALL: usize = 64 * 1024;
+
+impl Worker {
+    /// Serves in this thread until the worker is to end.
+    pub(crate) fn serve(&self, py: Python<'_>) {
+        let mut environs = Environs::new(self.base.clone_ref(py));
+        let mut answered = None;
+        loop {
+            let given_back = answered.take();
+            match py.detach(|| self.server.next(given_back)) {
+                Wake::Request(connection) => {
+                    answered = Some(self.answer(py, &mut environs, connection));
+                }
+                Wake::Signal => self.handle_signals(py),
+                Wake::Stop => return,
+                Wake::Failed(error) => self.fail(py, &error),
+            }
+        }
+    }
+
+    /// Runs the handlers of signals that arrived: ours, or the application's, which may raise.
+    pub(crate) fn handle_signals(&self, py: Python<'_>) {
+        if let Err(error) = py.check_signals() {
+            self.report
+                .worker("exception in a signal handler", Some(&error), py);
+            self.end_if_asked(py, &error);
+        }
+    }
+
+    /// The worker cannot go on.
+    pub(crate) fn fail(&self, py: Python<'_>, error: &std::io::Error) {
+        let line = format!("the worker ends, for it cannot wait for requests: {error}");
+        self.report.worker(&line, None, py);
+        self.server.stop.request(1);
+    }
+
+    fn answer(
+        &self,
+        py: Python<'_>,
+        environs: &mut Environs,
+        mut connection: Box<Connection>,
+    ) -> Box<Connection> {
+        let (environ, facts) = match environs.make(py, &connection.request.parameters) {
+            Ok(made) => made,
+            Err(error) => {
+                self.refuse(py, &mut connection, &error);
+                return connection;
+            }
+        };
+        if let Some(length) = facts.content_length {
+            connection.request.body.declare(length);
+        }
+        let name = std::mem::take(&mut connection.request.parameters);
+        let exchange = Shared::new(connection, facts.head_only);
+        let outcome = self.run(py, environ, &exchange, &name);
+        let mut state = exchange.lock(py);
+        if state.overflowed() {
+            let fault =
+                "the response's body is longer than its Content-Length, the rest is dropped";
+            drop(state);
+            self.report.response(&RequestName::of(&name), fault, py);
+            state = exchange.lock(py);
+        }
+        drop(state);
+        if let Err(fault) = outcome {
+            self.answer_fault(py, &exchange, &fault, &name);
+        }
+        let mut connection = exchange
+            .lock(py)
+            .end()
+            .expect("nobody but this function ends an exchange");
+        connection.request.parameters = name;
+        connection
+    }
+
+    /// Calls the application and sends what it returns.
+    fn run(
+        &self,
+        py: Python<'_>,
+        environ: Bound<'_, PyDict>,
+        exchange: &Shared,
+        parameters: &[u8],
+    ) -> Result<(), Fault> {
+        let input = Bound::new(py, Input::new(exchange.clone()))?;
+        environ.set_item(pyo3::intern!(py, "wsgi.input"), input)?;
+        let start_response = Bound::new(py, StartResponse::new(exchange.clone()))?;
+        let blocks = self.application.bind(py).call1((environ, start_response))?;
+        if let Ok(list) = blocks.cast_exact::<PyList>() {
+            return send_all(py, exchange, &list.to_tuple());
+        }
+        if let Ok(tuple) = blocks.cast_exact::<PyTuple>() {
+            return send_all(py, exchange, tuple);
+        }
+        let sent = send_each(py, exchange, &blocks);
+        let closed = match blocks.getattr_opt(pyo3::intern!(py, "close")) {
+            Ok(Some(close)) => close.call0().map(drop),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match (sent, closed) {
+            // the response is complete all the same
+            (Ok(()), Err(error)) => {
+                self.report
+                    .exception(&RequestName::of(parameters), &error, py);
+                self.end_if_asked(py, &error);
+                Ok(())
+            }
+            (Err(fault), Err(error)) => {
+                self.report
+                    .exception(&RequestName::of(parameters), &error, py);
+                Err(fault)
+            }
+            (sent, Ok(())) => sent,
+        }
+    }
+
+    /// What went wrong is reported, and the client gets an error, or a response that is cut when a part of it is out.
+    fn answer_fault(&self, py: Python<'_>, exchange: &Shared, fault: &Fault, parameters: &[u8]) {
+        let name = RequestName::of(parameters);
+        let (sent, gone) = {
+            let state = exchange.lock(py);
+            (state.sent(), state.gone())
+        };
+        match fault {
+            // that the client left is no fault of the application
+            Fault::Raised(error) if gone && error.is_instance_of::<PyOSError>(py) => {}
+            Fault::Gone(_) => {}
+            Fault::Raised(error) => {
+                self.report.exception(&name, error, py);
+                self.end_if_asked(py, error);
+            }
+            Fault::Short(owed) => {
+                let line = format!(
+                    "the response's body ended {owed} bytes before its Content-Length, the response is cut"
+                );
+                self.report.response(&name, &line, py);
+            }
+        }
+        let mut state = exchange.lock(py);
+        if !sent && !gone && send_error(&mut state, &name).is_ok() {
+            return;
+        }
+        state.cut();
+    }
+
+    /// The parameters cannot be understood.
+    fn refuse(&self, py: Python<'_>, connection: &mut Connection, error: &EnvironError) {
+        let name = RequestName::of(&connection.request.parameters);
+        let response: &[u8] = match error {
+            EnvironError::Parameters(error) => {
+                self.report.response(&name, &error.to_string(), py);
+                b"Status: 400 Bad Request\r\nContent-Type: text/plain\r\n\r\nBad Request\n"
+            }
+            EnvironError::Python(error) => {
+                self.report.exception(&name, error, py);
+                b"Status: 500 Internal Server Error\r\nContent-Type: text/plain\r\n\r\nInternal Server Error\n"
+            }
+        };
+        if connection.stdout(response).is_err() {
+            connection.cut();
+        }
+    }
+
+    /// `sys.exit()` in the application ends the worker.
+    fn end_if_asked(&self, py: Python<'_>, error: &PyErr) {
+        if error.is_instance_of::<PySystemExit>(py) {
+            let code = error.value(py).getattr("code");
+            let status = match code {
+                Ok(code) if code.is_none() => 0,
+                Ok(code) => code.extract().unwrap_or(1),
+                Err(_) => 1,
+            };
+            self.server.stop.request(status);
+        } else if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+            self.server.stop.request(1);
+        }
+    }
+}
+
+/// A body that is there as a whole.
+fn send_all(py: Python<'_>, exchange: &Shared, blocks: &Bound<'_, PyTuple>) -> Result<(), Fault> {
+    let mut total = 0;
+    for block in blocks {
+        total += as_block(&block)?.as_bytes().len();
+    }
+    let mut state = exchange.lock(py);
+    state.announce(total as u64);
+    for block in blocks {
+        let bytes = as_block(&block)?.as_bytes();
+        if total <= SMALL {
+            state.block(bytes)?;
+        } else {
+            let state = &mut *state;
+            py.detach(|| state.block(bytes))?;
+        }
+    }
+    state.complete()
+}
+
+/// A body that comes block by block: each is on its way before the next is asked for.
+fn send_each(py: Python<'_>, exchange: &Shared, blocks: &Bound<'_, PyAny>) -> Result<(), Fault> {
+    for block in blocks.try_iter()? {
+        let block = block?;
+        let bytes = as_block(&block)?.as_bytes();
+        if !bytes.is_empty() {
+            let mut state = exchange.lock(py);
+            let state = &mut *state;
+            py.detach(|| state.block(bytes).and_then(|()| state.flush()))?;
+        }
+    }
+    let mut state = exchange.lock(py);
+    let state = &mut *state;
+    py.detach(|| state.complete().and_then(|()| state.flush()))
+}
+
+/// The answer to a request whose application failed before the head was sent.
+fn send_error(exchange: &mut crate::exchange::Exchange, name: &RequestName) -> Result<(), Fault> {
+    let mut body = String::from("Internal Server Error\n");
+    if let Some(id) = &name.id {
+        body.push_str("Request: ");
+        body.push_str(id);
+        body.push('\n');
+    }
+    exchange.restart(Head::internal_server_error());
+    exchange.announce(body.len() as u64);
+    exchange.block(body.as_bytes())?;
+    exchange.complete()
+}

@@ -1,0 +1,248 @@
+//! `environ`: a request's parameters as PEP 3333 wants them.
+//!
+//! On a kept connection most parameters are the same from request to request: their names and last values are kept as Python strings
+//! ([`Environs`], one a thread).
+
+use std::collections::HashMap;
+
+use pyo3::{
+    prelude::*,
+    types::{PyDict, PyString},
+};
+use stockade_protocol::name_value::{PairError, Pairs};
+
+/// How many names are remembered. A client that invents more makes us begin anew, not grow.
+const REMEMBERED: usize = 256;
+/// The room kept for a value.
+const LONG: usize = 256;
+
+/// Makes environs.
+#[derive(Debug)]
+pub(crate) struct Environs {
+    /// What every request has; copied.
+    base: Py<PyDict>,
+    /// Where a name is in `known`.
+    places: HashMap<Box<[u8]>, usize>,
+    known: Vec<Known>,
+}
+
+/// What the adapter itself needs to know of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// The method is HEAD.
+    pub(crate) head_only: bool,
+    /// `CONTENT_LENGTH`.
+    pub(crate) content_length: Option<u64>,
+}
+
+/// A name that came before.
+#[derive(Debug)]
+struct Known {
+    name: Py<PyString>,
+    meaning: Meaning,
+    /// The value that came last, and its string.
+    bytes: Vec<u8>,
+    value: Py<PyString>,
+}
+
+/// The names that are more than an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    Plain,
+    /// Not passed on: the application would take it for its own environment's, or it is there without the prefix.
+    Dropped,
+    ContentLength,
+    ContentType,
+    Method,
+    PathInfo,
+    ScriptName,
+    RequestUri,
+    Https,
+    RequestScheme,
+}
+
+/// What was seen of a request's path and scheme while its parameters went by.
+#[derive(Default)]
+struct Seen<'a> {
+    path_info: Option<&'a [u8]>,
+    script_name: Option<&'a [u8]>,
+    request_uri: Option<&'a [u8]>,
+    https: bool,
+}
+
+/// Why there is no environ.
+#[derive(Debug)]
+pub(crate) enum EnvironError {
+    /// The parameters are not well-formed.
+    Parameters(PairError),
+    /// Python's: no memory.
+    Python(PyErr),
+}
+
+impl Environs {
+    pub(crate) fn new(base: Py<PyDict>) -> Self {
+        Self {
+            base,
+            places: HashMap::new(),
+            known: Vec::new(),
+        }
+    }
+
+    /// The environ of a request, but for `wsgi.input`.
+    pub(crate) fn make<'py>(
+        &mut self,
+        py: Python<'py>,
+        parameters: &[u8],
+    ) -> Result<(Bound<'py, PyDict>, Facts), EnvironError> {
+        let environ = self.base.bind(py).copy()?;
+        let mut facts = Facts::default();
+        let mut seen = Seen::default();
+        for pair in Pairs::new(parameters) {
+            let (name, value) = pair.map_err(EnvironError::Parameters)?;
+            let known = self.known(py, name, value);
+            match known.meaning {
+                Meaning::Plain => {}
+                Meaning::Dropped => continue,
+                Meaning::ContentLength | Meaning::ContentType if value.is_empty() => continue,
+                Meaning::ContentLength => {
+                    facts.content_length = str::from_utf8(value)
+                        .ok()
+                        .and_then(|value| value.trim().parse().ok());
+                }
+                Meaning::ContentType => {}
+                Meaning::Method => facts.head_only = value == b"HEAD",
+                Meaning::PathInfo => seen.path_info = Some(value),
+                Meaning::ScriptName => seen.script_name = Some(value),
+                Meaning::RequestUri => seen.request_uri = Some(value),
+                Meaning::Https => seen.https |= value.eq_ignore_ascii_case(b"on") || value == b"1",
+                Meaning::RequestScheme => seen.https |= value.eq_ignore_ascii_case(b"https"),
+            }
+            environ.set_item(&known.name, &known.value)?;
+        }
+        seen.settle(&environ)?;
+        Ok((environ, facts))
+    }
+
+    /// What is known of a name, with this value.
+    fn known(&mut self, py: Python<'_>, name: &[u8], value: &[u8]) -> &Known {
+        let place = match self.places.get(name) {
+            Some(&place) => place,
+            None => self.learn(py, name, value),
+        };
+        let known = &mut self.known[place];
+        if known.bytes != value {
+            known.value = latin_1(py, value).unbind();
+            known.bytes.clear();
+            known.bytes.extend_from_slice(value);
+            known.bytes.shrink_to(LONG);
+        }
+        known
+    }
+
+    fn learn(&mut self, py: Python<'_>, name: &[u8], value: &[u8]) -> usize {
+        if self.known.len() >= REMEMBERED {
+            self.places.clear();
+            self.known.clear();
+        }
+        let place = self.known.len();
+        self.known.push(Known {
+            name: latin_1(py, name).unbind(),
+            meaning: Meaning::of(name),
+            bytes: value.to_vec(),
+            value: latin_1(py, value).unbind(),
+        });
+        self.places.insert(name.into(), place);
+        place
+    }
+}
+
+impl Meaning {
+    fn of(name: &[u8]) -> Self {
+        match name {
+            b"HTTP_PROXY" | b"HTTP_CONTENT_LENGTH" | b"HTTP_CONTENT_TYPE" => Self::Dropped,
+            b"CONTENT_LENGTH" => Self::ContentLength,
+            b"CONTENT_TYPE" => Self::ContentType,
+            b"REQUEST_METHOD" => Self::Method,
+            b"PATH_INFO" => Self::PathInfo,
+            b"SCRIPT_NAME" => Self::ScriptName,
+            b"REQUEST_URI" => Self::RequestUri,
+            b"HTTPS" => Self::Https,
+            b"REQUEST_SCHEME" => Self::RequestScheme,
+            _ => Self::Plain,
+        }
+    }
+}
+
+impl Seen<'_> {
+    /// Sets what follows from several parameters. A host that sends no PATH_INFO (Debian's `fastcgi_params`) has the whole path in
+    /// SCRIPT_NAME: the application is mounted at "/".
+    fn settle(&self, environ: &Bound<'_, PyDict>) -> PyResult<()> {
+        let py = environ.py();
+        if self.https {
+            environ.set_item(
+                pyo3::intern!(py, "wsgi.url_scheme"),
+                pyo3::intern!(py, "https"),
+            )?;
+        }
+        let script_name = pyo3::intern!(py, "SCRIPT_NAME");
+        if self.path_info.is_some() {
+            if self.script_name == Some(b"/") {
+                environ.set_item(script_name, "")?;
+            }
+            return Ok(());
+        }
+        let decoded;
+        let path = match (self.script_name, self.request_uri) {
+            (Some(path), _) => path,
+            (None, Some(uri)) => {
+                decoded = path_of(uri);
+                &decoded
+            }
+            (None, None) => b"/",
+        };
+        environ.set_item(pyo3::intern!(py, "PATH_INFO"), latin_1(py, path))?;
+        environ.set_item(script_name, "")
+    }
+}
+
+/// The decoded path of a REQUEST_URI, which may be a whole address.
+fn path_of(uri: &[u8]) -> Vec<u8> {
+    let end = uri.iter().position(|&byte| byte == b'?' || byte == b'#');
+    let mut path = &uri[..end.unwrap_or(uri.len())];
+    if let Some(scheme) = path.windows(3).position(|bytes| bytes == b"://")
+        && !path.starts_with(b"/")
+    {
+        let rest = &path[scheme + 3..];
+        let slash = rest.iter().position(|&byte| byte == b'/');
+        path = slash.map_or(&b"/"[..], |slash| &rest[slash..]);
+    }
+    let mut decoded = Vec::with_capacity(path.len());
+    while let Some((&byte, rest)) = path.split_first() {
+        let hex = (byte == b'%')
+            .then(|| rest.get(..2))
+            .flatten()
+            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|digits| str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(hex.unwrap_or(byte));
+        path = if hex.is_some() { &rest[2..] } else { rest };
+    }
+    decoded
+}
+
+/// The bytes as a string of the characters with their numbers, as PEP 3333 wants.
+pub(crate) fn latin_1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
+    match str::from_utf8(bytes) {
+        Ok(text) if bytes.is_ascii() => PyString::new(py, text),
+        _ => PyString::new(
+            py,
+            &bytes.iter().copied().map(char::from).collect::<String>(),
+        ),
+    }
+}
+
+impl From<PyErr> for EnvironError {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}

@@ -1,0 +1,191 @@
+//! From the interpreter's start to its end: the application is loaded, the worker says it is ready, serves, and ends.
+
+use std::{
+    ffi::CStr,
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixListener,
+    },
+    sync::Arc,
+};
+
+use nix::{
+    fcntl::OFlag,
+    unistd::{dup2_stdin, pipe2},
+};
+use pyo3::{
+    exceptions::{PyOSError, PySystemExit},
+    prelude::*,
+    types::{PyCFunction, PyDict},
+};
+
+use crate::{
+    arguments::Arguments,
+    call::Worker,
+    control::Control,
+    report::Report,
+    server::{Server, Wake},
+};
+
+const LOADER: &CStr = pyo3::ffi::c_str!(include_str!("../python/loader.py"));
+const REPORT: &CStr = pyo3::ffi::c_str!(include_str!("../python/report.py"));
+
+/// Runs a worker; its exit status. The launcher's bootstrap calls it with what follows it on the command line.
+#[pyfunction]
+pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
+    let arguments = Arguments::parse(words).map_err(PySystemExit::new_err)?;
+    let environment = py.import("os")?.getattr("environ")?;
+    let control = take_control(&environment)?;
+    let pool = environment
+        .call_method1("get", ("STOCKADE_POOL",))?
+        .extract()?;
+    let report = PyModule::from_code(
+        py,
+        REPORT,
+        c"<stockade report.py>",
+        c"stockade_python.report",
+    )?;
+    let report = Report::new(report.getattr("write")?.unbind(), pool);
+    let listener = take_listener().map_err(|error| failed("take the listening socket", &error))?;
+    let loader = PyModule::from_code(
+        py,
+        LOADER,
+        c"<stockade loader.py>",
+        c"stockade_python.loader",
+    )?;
+    let application = loader
+        .getattr("load")?
+        .call1((arguments.wsgi, arguments.python_path))?
+        .unbind();
+    let (signals, notify) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
+        .map_err(|errno| failed("make a pipe for signals", &errno.into()))?;
+    let server = Server::new(listener, signals, control, arguments.threads)
+        .map_err(|error| failed("watch the listening socket", &error))?;
+    let base = base_environ(py, arguments.threads)?;
+    let worker = Arc::new(Worker {
+        server,
+        application,
+        base,
+        report,
+    });
+    handle_signals(py, &worker, &notify)?;
+    // when the supervisor is gone the socket to it says so, and the worker ends by that
+    if let Err(error) = worker.server.ready() {
+        let line = format!("could not tell the supervisor that the worker is ready: {error}");
+        worker.report.worker(&line, None, py);
+    }
+    if arguments.threads == 1 {
+        worker.serve(py);
+    } else {
+        serve_in_threads(py, &worker)?;
+    }
+    // the pipe's end is closed with `notify`: the interpreter must not write to it any more
+    py.import("signal")?.call_method1("set_wakeup_fd", (-1,))?;
+    drop(notify);
+    Ok(worker.server.stop.status())
+}
+
+fn take_control(environment: &Bound<'_, PyAny>) -> PyResult<Option<Control>> {
+    let number: Option<String> = environment
+        .call_method1("pop", ("STOCKADE_CONTROL_FD", environment.py().None()))?
+        .extract()?;
+    let Some(number) = number else {
+        return Ok(None);
+    };
+    let taken = match number.parse() {
+        Ok(descriptor) => Control::take(descriptor),
+        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a number")),
+    };
+    taken
+        .map(Some)
+        .map_err(|error| failed(&format!("take STOCKADE_CONTROL_FD={number}"), &error))
+}
+
+/// Takes descriptor 0 over and puts /dev/null there, for the programs that the application starts inherit it: one that held the
+/// listening socket would keep clients waiting for a worker that is gone.
+fn take_listener() -> io::Result<UnixListener> {
+    let socket: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+    let listener = UnixListener::from(socket);
+    // fails for what is no listening Unix socket
+    listener.local_addr()?;
+    dup2_stdin(File::open("/dev/null")?)?;
+    Ok(listener)
+}
+
+fn base_environ(py: Python<'_>, threads: u32) -> PyResult<Py<PyDict>> {
+    let base = PyDict::new(py);
+    // what a host may leave out, and PEP 3333 wants
+    for (name, value) in [
+        ("REQUEST_METHOD", "GET"),
+        ("SCRIPT_NAME", ""),
+        ("PATH_INFO", ""),
+        ("QUERY_STRING", ""),
+        ("SERVER_NAME", "localhost"),
+        ("SERVER_PORT", "80"),
+        ("SERVER_PROTOCOL", "HTTP/1.0"),
+        ("wsgi.url_scheme", "http"),
+    ] {
+        base.set_item(name, value)?;
+    }
+    base.set_item("wsgi.version", (1, 0))?;
+    base.set_item("wsgi.errors", py.import("sys")?.getattr("stderr")?)?;
+    base.set_item("wsgi.multithread", threads > 1)?;
+    base.set_item("wsgi.multiprocess", true)?;
+    base.set_item("wsgi.run_once", false)?;
+    base.set_item("wsgi.input_terminated", true)?;
+    let wrapper = py.import("wsgiref.util")?.getattr("FileWrapper")?;
+    base.set_item("wsgi.file_wrapper", wrapper)?;
+    Ok(base.unbind())
+}
+
+/// TERM and INT end the worker when what runs is answered. Python's own handler only notes a signal; the byte it writes to `notify`
+/// wakes the wait in which the main thread may be.
+fn handle_signals(py: Python<'_>, worker: &Arc<Worker>, notify: &OwnedFd) -> PyResult<()> {
+    let signal = py.import("signal")?;
+    let stopping = Arc::clone(worker);
+    let handler = PyCFunction::new_closure(py, Some(c"stop"), None, move |_, _| {
+        stopping.server.stop.request(0);
+    })?;
+    for name in ["SIGTERM", "SIGINT"] {
+        signal.call_method1("signal", (signal.getattr(name)?, &handler))?;
+    }
+    let options = PyDict::new(py);
+    options.set_item("warn_on_full_buffer", false)?;
+    let number = std::os::fd::AsRawFd::as_raw_fd(notify);
+    signal.call_method("set_wakeup_fd", (number,), Some(&options))?;
+    Ok(())
+}
+
+fn serve_in_threads(py: Python<'_>, worker: &Arc<Worker>) -> PyResult<()> {
+    let thread_type = py.import("threading")?.getattr("Thread")?;
+    let mut threads = Vec::new();
+    for number in 1..=worker.server.threads() {
+        let serving = Arc::clone(worker);
+        let run = PyCFunction::new_closure(py, Some(c"serve"), None, move |arguments, _| {
+            serving.serve(arguments.py());
+        })?;
+        let options = PyDict::new(py);
+        options.set_item("name", format!("stockade-{number}"))?;
+        options.set_item("target", run)?;
+        let thread = thread_type.call((), Some(&options))?;
+        thread.call_method0("start")?;
+        threads.push(thread);
+    }
+    loop {
+        match py.detach(|| worker.server.wait()) {
+            Wake::Stop => break,
+            Wake::Failed(error) => worker.fail(py, &error),
+            Wake::Signal | Wake::Request(_) => worker.handle_signals(py),
+        }
+    }
+    for thread in threads {
+        thread.call_method0("join")?;
+    }
+    Ok(())
+}
+
+fn failed(step: &str, error: &io::Error) -> PyErr {
+    PyOSError::new_err(format!("could not {step}: {error}"))
+}

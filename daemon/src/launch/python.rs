@@ -1,0 +1,54 @@
+//! How a Python worker is started: the interpreter, the bootstrap that loads the adapter, and the adapter's arguments.
+//!
+//! argv[0] is the interpreter's path: Python finds its virtual environment by it. The adapter comes as a descriptor
+//! (`STOCKADE_ADAPTER_FD`), so that the account needs no way to the folder it is installed in.
+
+use std::path::{Path, PathBuf};
+
+/// What the interpreter runs.
+const BOOTSTRAP: &str = include_str!("bootstrap.py");
+
+/// The worker's arguments, argv[0] included. Behind the bootstrap: words `key=value`, named after the pool's keys.
+#[must_use]
+pub fn arguments(
+    interpreter: &Path,
+    target: &str,
+    python_path: &[PathBuf],
+    threads: u32,
+) -> Vec<String> {
+    let mut arguments = vec![
+        interpreter.to_string_lossy().into_owned(),
+        "-c".to_owned(),
+        BOOTSTRAP.to_owned(),
+        format!("wsgi={target}"),
+        format!("threads={threads}"),
+    ];
+    arguments.extend(
+        python_path
+            .iter()
+            .map(|entry| format!("python-path={}", entry.display())),
+    );
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interpreter_comes_first_and_the_keys_behind_the_bootstrap() {
+        let path = [PathBuf::from("/srv/blog"), PathBuf::from("/srv/lib")];
+        let arguments = arguments(Path::new("/venv/bin/python3"), "blog.wsgi", &path, 4);
+        assert_eq!(arguments[..2], ["/venv/bin/python3", "-c"]);
+        assert!(arguments[2].contains("STOCKADE_ADAPTER_FD"));
+        assert_eq!(
+            arguments[3..],
+            [
+                "wsgi=blog.wsgi",
+                "threads=4",
+                "python-path=/srv/blog",
+                "python-path=/srv/lib"
+            ]
+        );
+    }
+}

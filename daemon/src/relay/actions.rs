@@ -1,0 +1,231 @@
+//! Does what the machine says, and answers for requests that have no worker to answer for them.
+
+use std::{borrow::Cow, io::IoSlice, time::Duration};
+
+use stockade_policy::{
+    Time, WorkerId,
+    dispatch::{Action, Event, RefusalCause, RequestKey},
+};
+use stockade_protocol::{encode, record::RecordType};
+
+use super::{
+    answers::{self, Answer, wants_html},
+    front::Host,
+    pool::State,
+};
+use crate::control::FromRelay;
+
+/// What a host reads where a response has to look cut: no FastCGI version, so every host takes it for an error. A connection that
+/// is merely closed is the end of a complete response to a host that does not keep connections.
+const BROKEN_RECORD: [u8; 8] = [0; 8];
+/// Refusals of one cause are logged once in this long.
+const REFUSALS_PAUSE: Duration = Duration::from_secs(10);
+
+/// When refusals were last logged, and how many were not.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    logged: Option<(RefusalCause, Time)>,
+    silent: u64,
+}
+
+impl State {
+    /// Does everything that the machine has decided.
+    pub(super) fn settle(&mut self) {
+        while let Some(action) = self.dispatch.poll_action() {
+            match action {
+                Action::HandOut { request, worker } => self.hand_out(request, worker),
+                Action::Refuse {
+                    request,
+                    cause,
+                    retry_after,
+                } => self.refuse(request, cause, retry_after),
+                Action::TimeOut { request } => {
+                    self.answer_for_worker(request, &answers::REQUEST_TIMEOUT);
+                }
+                Action::CutOff { request } => {
+                    self.answer_for_worker(request, &answers::GRACEFUL_TIMEOUT);
+                }
+                Action::Fail { request } => self.fail(request),
+                Action::NoteReplay { request } => self.note_replay(request),
+                Action::ReportServed { worker } => self.say(FromRelay::WorkerServed(worker)),
+                Action::ReportMaximumRequests { worker } => {
+                    self.say(FromRelay::MaximumRequestsReached(worker));
+                }
+                Action::ReportTimedOut { worker } => self.say(FromRelay::RequestTimedOut(worker)),
+                Action::ReportBroken { worker } => self.say(FromRelay::WorkerBroke(worker)),
+                Action::ReportDrained { worker } => self.say(FromRelay::WorkerDrained(worker)),
+            }
+        }
+    }
+
+    fn refuse(&mut self, key: RequestKey, cause: RefusalCause, retry_after: u32) {
+        let now = self.clock.now();
+        let again = matches!(self.refusals.logged, Some((last, at)) if last == cause && now.since(at) < REFUSALS_PAUSE);
+        if again {
+            self.refusals.silent += 1;
+        } else {
+            let silent = std::mem::take(&mut self.refusals.silent);
+            self.refusals.logged = Some((cause, now));
+            let title = self.title(key);
+            let name = self.name();
+            tracing::warn!(
+                "pool {name}: request {title} refused with 503: {cause} ({silent} more since the last such line)"
+            );
+        }
+        self.answer(
+            key,
+            &Answer {
+                status: 503,
+                cause: &cause.to_string(),
+                retry_after: Some(retry_after),
+            },
+        );
+        self.requests.remove(key);
+    }
+
+    fn fail(&mut self, key: RequestKey) {
+        self.answer_for_worker(
+            key,
+            &Answer {
+                status: 502,
+                cause: "worker-died",
+                retry_after: None,
+            },
+        );
+    }
+
+    fn note_replay(&mut self, key: RequestKey) {
+        let (title, worker) = (self.title(key), self.last_worker(key));
+        tracing::warn!(
+            "pool {}: request {title} is replayed: {worker} ended before it answered",
+            self.name()
+        );
+    }
+
+    /// Answers a request that a worker had, or cuts its response if the head has gone out, and lets go of the worker's connection.
+    pub(super) fn answer_for_worker(&mut self, key: RequestKey, answer: &Answer<'_>) {
+        let (title, worker, name) = (self.title(key), self.last_worker(key), self.name());
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        if let Some(link) = request.link.take() {
+            link.drop_it();
+        }
+        if request.head_sent {
+            tracing::warn!(
+                "pool {name}: response to request {title} cut: {} ({worker})",
+                answer.cause
+            );
+            self.cut(key);
+        } else {
+            tracing::warn!(
+                "pool {name}: request {title} answered {}: {} ({worker})",
+                answer.status,
+                answer.cause
+            );
+            self.answer(key, answer);
+        }
+        self.requests.remove(key);
+    }
+
+    /// Answers a request on our own account and ends it, wherever it is.
+    pub(super) fn turn_away(&mut self, key: RequestKey, answer: &Answer<'_>) {
+        let title = self.title(key);
+        tracing::info!(
+            "pool {}: request {title} answered {}: {}",
+            self.name(),
+            answer.status,
+            answer.cause
+        );
+        self.answer(key, answer);
+        self.host_gone(key);
+    }
+
+    /// The host of a request is gone, or has its answer: queued, the request is forgotten; running, the worker may finish if
+    /// it has the whole body, so that its slot is free when it is.
+    pub(super) fn host_gone(&mut self, key: RequestKey) {
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        request.host = None;
+        let link = request.link.clone();
+        self.dispatch
+            .handle(Event::HostGone { request: key }, self.clock.now());
+        match link {
+            None => self.requests.remove(key),
+            Some(link) if link.body_sent.get() => link.connection.resume(),
+            Some(link) => {
+                link.drop_it();
+                self.dispatch
+                    .handle(Event::RequestEnded { request: key }, self.clock.now());
+                self.requests.remove(key);
+            }
+        }
+        self.settle();
+    }
+
+    /// Writes an answer of ours to the host, if it is still there. The host is done with the request then.
+    pub(super) fn answer(&mut self, key: RequestKey, answer: &Answer<'_>) {
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        let Some((host, id)) = request.host.take() else {
+            return;
+        };
+        let response = answer.write(&request.name(), wants_html(request.param(b"HTTP_ACCEPT")));
+        host.connection.queue(|out| {
+            encode::stream(out, RecordType::Stdout, id, &response);
+            encode::response_end(out, id, 0);
+        });
+        host.connection.flush();
+        self.host_answered(&host, id);
+    }
+
+    /// The host has a whole response.
+    pub(super) fn host_answered(&self, host: &Host, id: u16) {
+        host.answered(id);
+        host.connection.resume();
+        if self.draining() {
+            host.connection.wake();
+        }
+    }
+
+    /// Makes the host see that the response is not complete.
+    pub(super) fn cut(&mut self, key: RequestKey) {
+        let Some((host, _)) = self
+            .requests
+            .get_mut(key)
+            .and_then(|request| request.host.take())
+        else {
+            return;
+        };
+        host.connection.write(&[IoSlice::new(&BROKEN_RECORD)]);
+        host.connection.close();
+    }
+
+    /// For logs.
+    pub(super) fn title(&mut self, key: RequestKey) -> String {
+        self.requests
+            .get_mut(key)
+            .map_or_else(|| "that has ended".to_owned(), |request| request.title())
+    }
+
+    fn last_worker(&mut self, key: RequestKey) -> Cow<'static, str> {
+        match self
+            .requests
+            .get_mut(key)
+            .and_then(|request| request.worker)
+        {
+            Some(worker) => Cow::Owned(self.worker_title(worker)),
+            None => Cow::Borrowed("no worker"),
+        }
+    }
+
+    /// For logs.
+    pub(super) fn worker_title(&self, worker: WorkerId) -> String {
+        match self.workers.get(&worker) {
+            Some(known) => format!("worker {worker} (pid {})", known.pid),
+            None => format!("worker {worker}"),
+        }
+    }
+}

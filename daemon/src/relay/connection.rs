@@ -1,0 +1,365 @@
+//! One connection, to a host or to a worker: reads into the thread's buffer, writes at once, keeps what did not fit.
+//!
+//! Every connection is driven by one task ([`drive`]); whoever else has something to write to it writes directly
+//! ([`Connection::write`]), and only what the kernel does not take waits in the outbox for that task. So a small request costs one
+//! read and one write on each side, and an idle connection holds no buffer.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io::{self, IoSlice},
+    os::fd::{AsRawFd, OwnedFd},
+    task::{Context, Poll, Waker, ready},
+};
+
+use nix::sys::socket::{self, MsgFlags, Shutdown, recv, shutdown};
+use stockade_protocol::record::HEADER_LEN;
+use tokio::io::unix::AsyncFd;
+
+use crate::descriptor::register;
+
+/// Bytes taken in one read.
+const READ_SIZE: usize = 64 * 1024;
+/// An outbox that grew beyond this is given back when it is empty.
+const OUTBOX_KEPT: usize = 16 * 1024;
+
+thread_local! {
+    /// What a read goes into. Used up before the next read of any connection; the first [`HEADER_LEN`] bytes are left
+    /// free, so that a record's header can always be put before the bytes that came.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; HEADER_LEN + READ_SIZE]);
+}
+
+/// Why [`drive`] came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The peer closed its side.
+    Closed,
+    /// Reading failed, or writing did and nothing more is to be read.
+    Broken,
+    /// We were done with it.
+    Done,
+}
+
+/// What a connection's task asks of its owner.
+pub(super) trait Peer {
+    /// The connection.
+    fn connection(&self) -> &Connection;
+    /// Bytes came: `buffer[HEADER_LEN..]`. Everything is to be used up.
+    fn bytes(&self, buffer: &mut [u8]);
+    /// The outbox became empty.
+    fn drained(&self);
+    /// Writing failed. False: what the peer has sent is still to be read.
+    fn write_failed(&self) -> bool;
+    /// There is nothing to read just now. True: this connection is over.
+    fn starved(&self) -> bool;
+}
+
+/// A non-blocking stream socket with an outbox.
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: AsyncFd<OwnedFd>,
+    outbox: RefCell<Outbox>,
+    task: RefCell<Option<Waker>>,
+    /// Reading waits until [`Connection::resume`].
+    paused: Cell<bool>,
+    /// What is to follow when the outbox is empty.
+    then: Cell<Then>,
+    /// A write failed: the outbox takes nothing any more.
+    deaf: Cell<bool>,
+}
+
+/// What follows when everything has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// More.
+    Stay,
+    /// The end of our side; what the peer still sends is read and thrown away until it closes.
+    EndOutput,
+    /// The same, and our side has ended.
+    AwaitClose,
+    /// The end.
+    Close,
+}
+
+#[derive(Debug, Default)]
+struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Connection {
+    /// Registers a connected, non-blocking socket with this thread's runtime.
+    pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            socket: register(socket)?,
+            outbox: RefCell::default(),
+            task: RefCell::default(),
+            paused: Cell::new(false),
+            then: Cell::new(Then::Stay),
+            deaf: Cell::new(false),
+        })
+    }
+
+    /// Writes the parts, in order, behind what waits already; what the kernel does not take waits. The number of bytes it took.
+    pub(super) fn write(&self, parts: &[IoSlice<'_>]) -> usize {
+        if self.deaf.get() {
+            return 0;
+        }
+        let mut outbox = self.outbox.borrow_mut();
+        let mut written = 0;
+        if outbox.waiting() == 0 {
+            match send(&self.socket, parts) {
+                Ok(count) => written = count,
+                Err(_) => {
+                    drop(outbox);
+                    self.turn_deaf();
+                    return 0;
+                }
+            }
+        }
+        let mut skip = written;
+        for part in parts {
+            let rest = part.get(skip..).unwrap_or_default();
+            skip = skip.saturating_sub(part.len());
+            outbox.bytes.extend_from_slice(rest);
+        }
+        if outbox.waiting() > 0 {
+            drop(outbox);
+            self.wake();
+        }
+        written
+    }
+
+    /// Puts bytes into the outbox without writing yet; see [`Connection::flush`].
+    pub(super) fn queue(&self, put: impl FnOnce(&mut Vec<u8>)) {
+        if !self.deaf.get() {
+            put(&mut self.outbox.borrow_mut().bytes);
+        }
+    }
+
+    /// Writes what waits, as far as the kernel takes it. The number of bytes it took.
+    pub(super) fn flush(&self) -> usize {
+        let mut outbox = self.outbox.borrow_mut();
+        if outbox.waiting() == 0 {
+            return 0;
+        }
+        let sent = send(&self.socket, &[IoSlice::new(outbox.rest())]);
+        let Ok(count) = sent else {
+            drop(outbox);
+            self.turn_deaf();
+            return 0;
+        };
+        outbox.took(count);
+        if outbox.waiting() > 0 {
+            drop(outbox);
+            self.wake();
+        }
+        count
+    }
+
+    /// Bytes that wait to be written.
+    pub(super) fn waiting(&self) -> usize {
+        self.outbox.borrow().waiting()
+    }
+
+    /// Whether a write has failed.
+    pub(super) fn deaf(&self) -> bool {
+        self.deaf.get()
+    }
+
+    /// Reads no more until [`Connection::resume`].
+    pub(super) fn pause(&self) {
+        self.paused.set(true);
+    }
+
+    /// Reads again.
+    pub(super) fn resume(&self) {
+        if self.paused.replace(false) {
+            self.wake();
+        }
+    }
+
+    /// Closes it when what waits has been written.
+    pub(super) fn close(&self) {
+        self.then.set(Then::Close);
+        self.wake();
+    }
+
+    /// Ends our side when what waits has been written, and reads on until the peer closes: closing with the peer's bytes
+    /// unread would reset the connection, and our last words with it.
+    pub(super) fn end_output(&self) {
+        if self.then.get() == Then::Stay {
+            self.then.set(Then::EndOutput);
+            self.wake();
+        }
+    }
+
+    /// Whether anything more is to be answered on it.
+    pub(super) fn open(&self) -> bool {
+        self.then.get() == Then::Stay
+    }
+
+    /// Closes it now; what waits is thrown away.
+    pub(super) fn abort(&self) {
+        self.then.set(Then::Close);
+        self.paused.set(false);
+        self.turn_deaf();
+    }
+
+    /// Lets the task look at it again.
+    pub(super) fn wake(&self) {
+        if let Some(task) = self.task.borrow().as_ref() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Whether the peer has sent something that was not read yet, its end included.
+    pub(super) fn has_input(&self) -> bool {
+        let mut byte = [0];
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        !matches!(
+            recv(self.socket.as_raw_fd(), &mut byte, flags),
+            Err(nix::Error::EAGAIN | nix::Error::EINTR)
+        )
+    }
+
+    fn turn_deaf(&self) {
+        self.deaf.set(true);
+        *self.outbox.borrow_mut() = Outbox::default();
+        self.wake();
+    }
+
+    fn remember(&self, waker: &Waker) {
+        let mut task = self.task.borrow_mut();
+        match task.as_ref() {
+            Some(known) if known.will_wake(waker) => {}
+            _ => *task = Some(waker.clone()),
+        }
+    }
+
+    fn poll_flush(&self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.deaf.get() || self.waiting() == 0 {
+                return Poll::Ready(());
+            }
+            let Ok(mut ready) = ready!(self.socket.poll_write_ready(context)) else {
+                self.turn_deaf();
+                return Poll::Ready(());
+            };
+            if self.flush() == 0 && !self.deaf.get() {
+                ready.clear_ready();
+            }
+        }
+    }
+}
+
+impl Outbox {
+    fn waiting(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.bytes.get(self.sent..).unwrap_or_default()
+    }
+
+    fn took(&mut self, count: usize) {
+        self.sent += count;
+        if self.waiting() == 0 {
+            self.sent = 0;
+            self.bytes.clear();
+            if self.bytes.capacity() > OUTBOX_KEPT {
+                self.bytes = Vec::new();
+            }
+        } else if self.sent > self.waiting() {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+}
+
+/// Runs a connection until its end.
+pub(super) async fn drive(peer: &impl Peer) -> End {
+    poll_fn(|context| poll(peer, context)).await
+}
+
+fn poll(peer: &impl Peer, context: &mut Context<'_>) -> Poll<End> {
+    let connection = peer.connection();
+    connection.remember(context.waker());
+    loop {
+        if connection.waiting() > 0
+            && connection.poll_flush(context).is_ready()
+            && !connection.deaf()
+        {
+            peer.drained();
+        }
+        if connection.deaf() && peer.write_failed() {
+            return Poll::Ready(End::Broken);
+        }
+        match connection.then.get() {
+            Then::Close if connection.waiting() == 0 => return Poll::Ready(End::Done),
+            Then::EndOutput if connection.waiting() == 0 => {
+                if shutdown(connection.socket.as_raw_fd(), Shutdown::Write).is_err() {
+                    return Poll::Ready(End::Broken);
+                }
+                connection.then.set(Then::AwaitClose);
+            }
+            Then::Stay | Then::EndOutput | Then::AwaitClose | Then::Close => {}
+        }
+        if connection.paused.get() {
+            return Poll::Pending;
+        }
+        match poll_read(peer, context) {
+            Poll::Ready(None) => {}
+            Poll::Ready(Some(end)) => return Poll::Ready(end),
+            Poll::Pending if peer.starved() => return Poll::Ready(End::Done),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+}
+
+/// One read. Ready with none: look again.
+fn poll_read(peer: &impl Peer, context: &mut Context<'_>) -> Poll<Option<End>> {
+    let socket = &peer.connection().socket;
+    let Ok(mut ready) = ready!(socket.poll_read_ready(context)) else {
+        return Poll::Ready(Some(End::Broken));
+    };
+    BUFFER.with_borrow_mut(|buffer| {
+        let end = match recv(
+            socket.as_raw_fd(),
+            &mut buffer[HEADER_LEN..],
+            MsgFlags::empty(),
+        ) {
+            Ok(0) => Some(End::Closed),
+            Ok(count) => {
+                if count < READ_SIZE {
+                    ready.clear_ready();
+                }
+                peer.bytes(&mut buffer[..HEADER_LEN + count]);
+                None
+            }
+            Err(nix::Error::EAGAIN) => {
+                ready.clear_ready();
+                None
+            }
+            Err(nix::Error::EINTR) => None,
+            Err(_) => Some(End::Broken),
+        };
+        Poll::Ready(end)
+    })
+}
+
+/// Writes once; 0 when the kernel has no room.
+fn send(socket: &AsyncFd<OwnedFd>, parts: &[IoSlice<'_>]) -> nix::Result<usize> {
+    let (socket, flags) = (socket.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+    loop {
+        let result = match parts {
+            [part] => socket::send(socket, part, flags),
+            _ => socket::sendmsg::<()>(socket, parts, &[], flags, None),
+        };
+        match result {
+            Err(nix::Error::EINTR) => {}
+            Err(nix::Error::EAGAIN) => return Ok(0),
+            result => return result,
+        }
+    }
+}

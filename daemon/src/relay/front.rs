@@ -1,0 +1,209 @@
+//! A host's connection: from its bytes to what happens to its requests.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    os::fd::OwnedFd,
+    rc::Rc,
+};
+
+use stockade_policy::dispatch::RequestKey;
+use stockade_protocol::{
+    application::{Application, Event, Limits},
+    encode::{self, ProtocolStatus},
+    record::HEADER_LEN,
+};
+
+use super::{
+    connection::{Connection, Peer, drive},
+    pool::{Pool, State},
+};
+
+/// `header-limit`: bytes of one request's parameters.
+const PARAMS_LIMIT: usize = 64 * 1024;
+/// Requests at a time on one connection.
+const REQUESTS_LIMIT: usize = 256;
+/// A response is read ahead of a host until this much waits for it. In bytes.
+pub(super) const READ_AHEAD: usize = 1024 * 1024;
+
+/// One connection of a host.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) connection: Connection,
+    application: RefCell<Application>,
+    /// Ids whose answer has been written, to be told to `application` when it is not busy.
+    finished: RefCell<Vec<u16>>,
+    /// The requests that have not ended, by their ids.
+    pub(super) active: RefCell<Vec<(u16, RequestKey)>>,
+    /// Its place in the pool's list.
+    pub(super) number: Cell<usize>,
+    pool: Rc<Pool>,
+}
+
+impl Host {
+    /// Serves a connection that was accepted, in a task of its own.
+    pub(super) fn serve(pool: &Rc<Pool>, socket: OwnedFd) -> io::Result<()> {
+        let host = Rc::new(Self {
+            connection: Connection::new(socket)?,
+            application: RefCell::new(Application::new(Limits {
+                params: PARAMS_LIMIT,
+                requests: REQUESTS_LIMIT,
+            })),
+            finished: RefCell::default(),
+            active: RefCell::default(),
+            number: Cell::new(0),
+            pool: Rc::clone(pool),
+        });
+        pool.state().host_came(&host);
+        tokio::task::spawn_local(run(HostTask(host)));
+        Ok(())
+    }
+
+    /// The request of `id`, if it is active.
+    pub(super) fn request(&self, id: u16) -> Option<RequestKey> {
+        self.active
+            .borrow()
+            .iter()
+            .find(|(active, _)| *active == id)
+            .map(|(_, key)| *key)
+    }
+
+    /// The request at this place of the list of active ones.
+    pub(super) fn active_at(&self, index: usize) -> Option<RequestKey> {
+        self.active.borrow().get(index).map(|(_, key)| *key)
+    }
+
+    /// The answer to `id` was written: the connection is ready for more, or is to be closed.
+    pub(super) fn answered(&self, id: u16) {
+        self.active.borrow_mut().retain(|(active, _)| *active != id);
+        self.finished.borrow_mut().push(id);
+        self.settle();
+    }
+
+    /// Tells the decoder what was answered, unless it is just now in use (then its user does).
+    fn settle(&self) {
+        let Ok(mut application) = self.application.try_borrow_mut() else {
+            return;
+        };
+        for id in self.finished.borrow_mut().drain(..) {
+            let heard_out = application.stdin_ended(id);
+            if application.finished(id) {
+                if heard_out {
+                    self.connection.close();
+                } else {
+                    self.connection.end_output();
+                }
+            }
+        }
+    }
+
+    /// Nothing of a request is here, begun or running.
+    pub(super) fn idle(&self) -> bool {
+        self.active.borrow().is_empty() && self.application.borrow().idle()
+    }
+}
+
+/// The connection's task: it owns the only way from the reader to the pool.
+struct HostTask(Rc<Host>);
+
+async fn run(task: HostTask) {
+    let end = drive(&task).await;
+    let host = task.0;
+    tracing::trace!(
+        "pool {}: a host's connection ended: {end:?}",
+        host.pool.name
+    );
+    host.pool.state().host_left(&host);
+}
+
+impl Peer for HostTask {
+    fn connection(&self) -> &Connection {
+        &self.0.connection
+    }
+
+    fn bytes(&self, buffer: &mut [u8]) {
+        let host = &self.0;
+        if !host.connection.open() {
+            return;
+        }
+        let mut state = host.pool.state();
+        let mut input = &buffer[HEADER_LEN..];
+        loop {
+            let mut application = host.application.borrow_mut();
+            match application.next(&mut input) {
+                Ok(None) => break,
+                Ok(Some(event)) => take(&mut state, host, event),
+                Err(error) => {
+                    tracing::warn!(
+                        "pool {}: closing a host's connection: {error}",
+                        state.name()
+                    );
+                    host.connection.close();
+                    break;
+                }
+            }
+            drop(application);
+            host.settle();
+        }
+        state.host_read(host);
+    }
+
+    fn drained(&self) {
+        self.0.pool.state().host_drained(&self.0);
+    }
+
+    fn write_failed(&self) -> bool {
+        true
+    }
+
+    fn starved(&self) -> bool {
+        self.0.pool.state().draining() && self.0.idle() && !self.0.connection.has_input()
+    }
+}
+
+fn take(state: &mut State, host: &Rc<Host>, event: Event<'_>) {
+    match event {
+        Event::Begin {
+            id,
+            role,
+            keep_conn: _,
+        } => state.begin(host, id, role),
+        Event::Params { id, bytes } => state.params(host, id, bytes),
+        Event::ParamsEnd { id } => state.params_end(host, id),
+        Event::ParamsUnfinished { id } => state.params_unfinished(host, id),
+        Event::ParamsTooLong { id } => state.params_too_long(host, id),
+        Event::Stdin { id, bytes } => state.body(host, id, bytes),
+        Event::StdinEnd { id } => state.body_end(host, id),
+        // only the filter role has a data stream, and that role was refused
+        Event::Data { .. } | Event::DataEnd { .. } => {}
+        Event::Abort { id } => state.abort(host, id),
+        Event::UnknownRole { id } => state.reject(host, id, ProtocolStatus::UnknownRole),
+        Event::TooManyRequests { id } => state.reject(host, id, ProtocolStatus::CantMpxConn),
+        Event::GetValues { pairs } => get_values(&host.connection, &pairs),
+        Event::UnknownType { kind } => {
+            reply(&host.connection, |out| encode::unknown_type(out, kind));
+        }
+    }
+}
+
+fn get_values(connection: &Connection, pairs: &[u8]) {
+    let requests = REQUESTS_LIMIT.to_string();
+    let known = [
+        ("FCGI_MAX_CONNS", "1024"),
+        ("FCGI_MAX_REQS", &*requests),
+        ("FCGI_MPXS_CONNS", "1"),
+    ];
+    let asked = |name: &str| {
+        stockade_protocol::name_value::Pairs::new(pairs)
+            .filter_map(Result::ok)
+            .any(|(wanted, _)| wanted == name.as_bytes())
+    };
+    let answer: Vec<(&str, &str)> = known.into_iter().filter(|(name, _)| asked(name)).collect();
+    reply(connection, |out| encode::get_values_result(out, &answer));
+}
+
+/// Writes something short that is no answer to a request.
+pub(super) fn reply(connection: &Connection, put: impl FnOnce(&mut Vec<u8>)) {
+    connection.queue(put);
+    connection.flush();
+}

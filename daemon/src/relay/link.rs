@@ -1,0 +1,127 @@
+//! A connection to a worker: one request at a time, kept for the next where the worker keeps it.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+    path::Path,
+    rc::Rc,
+};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use stockade_policy::{WorkerId, dispatch::RequestKey};
+use stockade_protocol::web_server::WebServer;
+
+use super::{
+    connection::{Connection, End, Peer, drive},
+    pool::Pool,
+};
+
+/// The id of every request on a connection to a worker.
+pub(super) const ID: u16 = 1;
+
+/// One connection to a worker.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) connection: Connection,
+    pub(super) worker: WorkerId,
+    /// Reads what the worker sends.
+    pub(super) web_server: RefCell<WebServer>,
+    /// What it runs.
+    pub(super) request: Cell<Option<RequestKey>>,
+    /// The end of the request's body was queued.
+    pub(super) body_sent: Cell<bool>,
+    /// The worker has ended the STDOUT stream.
+    pub(super) output_ended: Cell<bool>,
+    /// The kernel took bytes of the request.
+    pub(super) touched: Cell<bool>,
+    /// It has served a request before.
+    pub(super) used: Cell<bool>,
+    /// The pool has let go of it: whatever still comes is of no interest.
+    pub(super) dropped: Cell<bool>,
+    pool: Rc<Pool>,
+}
+
+impl Link {
+    /// Connects to a worker's socket. The connection is complete when this returns: a unix socket's backlog takes it at once.
+    pub(super) fn connect(pool: &Rc<Pool>, worker: WorkerId, path: &Path) -> io::Result<Rc<Self>> {
+        let link = Rc::new(Self {
+            connection: Connection::new(connect_unix(path)?)?,
+            worker,
+            web_server: RefCell::new(WebServer::new()),
+            request: Cell::new(None),
+            body_sent: Cell::new(false),
+            output_ended: Cell::new(false),
+            touched: Cell::new(false),
+            used: Cell::new(false),
+            dropped: Cell::new(false),
+            pool: Rc::clone(pool),
+        });
+        tokio::task::spawn_local(run(Rc::clone(&link)));
+        Ok(link)
+    }
+
+    /// Makes it ready for a request.
+    pub(super) fn begin(&self, request: RequestKey) {
+        self.web_server.borrow_mut().begin(ID);
+        self.request.set(Some(request));
+        self.body_sent.set(false);
+        self.output_ended.set(false);
+        self.touched.set(false);
+    }
+
+    /// Writes what waits, and notes whether the worker may have seen any of it.
+    pub(super) fn flush(&self) {
+        if self.connection.flush() > 0 {
+            self.touched.set(true);
+        }
+    }
+
+    /// Lets go of it: the worker sees the connection closed.
+    pub(super) fn drop_it(&self) {
+        self.request.set(None);
+        self.dropped.set(true);
+        self.connection.abort();
+    }
+}
+
+/// A non-blocking connection to a unix socket.
+pub(super) fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let ours = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(ours.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(ours)
+}
+
+async fn run(link: Rc<Link>) {
+    let end = drive(&*link).await;
+    if end != End::Done {
+        link.pool.state().link_ended(&link, end);
+    }
+}
+
+impl Peer for Link {
+    fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn bytes(&self, buffer: &mut [u8]) {
+        if !self.dropped.get() {
+            self.pool.state().link_bytes(self, buffer);
+        }
+    }
+
+    fn drained(&self) {
+        self.touched.set(true);
+        self.pool.state().link_drained(self);
+    }
+
+    fn write_failed(&self) -> bool {
+        // what the worker answered before it stopped reading is still to be read
+        self.dropped.get()
+    }
+
+    fn starved(&self) -> bool {
+        false
+    }
+}

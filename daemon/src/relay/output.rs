@@ -1,0 +1,134 @@
+//! What workers write to standard output and standard error: line by line to the log, with pool, worker and pid.
+
+use std::os::fd::OwnedFd;
+
+use tokio::{io::AsyncReadExt, net::unix::pipe};
+
+/// A longer line is cut into lines of this many bytes, so that a line of the log is written in one piece.
+const LINE_LIMIT: usize = 3500;
+/// Bytes taken in one read.
+const READ_SIZE: usize = 8 * 1024;
+
+/// Reads a pipe to its end.
+pub(super) async fn run(pool: String, worker: String, stream: &'static str, pipe: OwnedFd) {
+    let mut pipe = match pipe::Receiver::from_owned_fd(pipe) {
+        Ok(pipe) => pipe,
+        Err(error) => {
+            tracing::error!("pool {pool}: could not read {stream} of {worker}: {error}");
+            return;
+        }
+    };
+    let mut lines = Lines::default();
+    let mut buffer = vec![0; READ_SIZE];
+    loop {
+        match pipe.read(&mut buffer).await {
+            Ok(0) => break,
+            Ok(count) => lines.feed(&buffer[..count], |line| {
+                log_line(&pool, &worker, stream, line);
+            }),
+            Err(error) => {
+                tracing::error!("pool {pool}: could not read {stream} of {worker}: {error}");
+                break;
+            }
+        }
+    }
+    lines.end(|line| log_line(&pool, &worker, stream, line));
+}
+
+/// Logs text that is complete in itself, line by line.
+pub(super) fn log_lines(pool: &str, worker: &str, stream: &str, text: &[u8]) {
+    let mut lines = Lines::default();
+    lines.feed(text, |line| log_line(pool, worker, stream, line));
+    lines.end(|line| log_line(pool, worker, stream, line));
+}
+
+fn log_line(pool: &str, worker: &str, stream: &str, line: &[u8]) {
+    tracing::info!("pool {pool}: {worker} {stream}: {}", clean(line));
+}
+
+/// The line's text; what could forge a line or steer a terminal is escaped.
+fn clean(line: &[u8]) -> String {
+    let mut text = String::with_capacity(line.len());
+    for character in String::from_utf8_lossy(line).chars() {
+        if character.is_control() && character != '\t' {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}
+
+/// Puts lines together out of what comes.
+#[derive(Debug, Default)]
+struct Lines {
+    pending: Vec<u8>,
+}
+
+impl Lines {
+    fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8])) {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            self.add(&bytes[..end], &mut each);
+            let line = std::mem::take(&mut self.pending);
+            each(line.strip_suffix(b"\r").unwrap_or(&line));
+            bytes = &bytes[end + 1..];
+        }
+        self.add(bytes, &mut each);
+    }
+
+    fn add(&mut self, mut bytes: &[u8], each: &mut impl FnMut(&[u8])) {
+        while self.pending.len() + bytes.len() > LINE_LIMIT {
+            let (now, later) = bytes.split_at(LINE_LIMIT - self.pending.len());
+            self.pending.extend_from_slice(now);
+            each(&self.pending);
+            self.pending.clear();
+            bytes = later;
+        }
+        self.pending.extend_from_slice(bytes);
+    }
+
+    fn end(&mut self, mut each: impl FnMut(&[u8])) {
+        if !self.pending.is_empty() {
+            each(&std::mem::take(&mut self.pending));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(pieces: &[&[u8]]) -> Vec<String> {
+        let mut seen = Vec::new();
+        let mut lines = Lines::default();
+        for piece in pieces {
+            lines.feed(piece, |line| seen.push(clean(line)));
+        }
+        lines.end(|line| seen.push(clean(line)));
+        seen
+    }
+
+    #[test]
+    fn lines_are_whole_however_they_come() {
+        assert_eq!(
+            lines(&[b"a\nb", b"c\r\n", b"", b"last"]),
+            ["a", "bc", "last"]
+        );
+        assert_eq!(lines(&[b"\n\n"]), ["", ""]);
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut_and_nothing_is_lost() {
+        let long = vec![b'x'; LINE_LIMIT * 2 + 5];
+        let seen = lines(&[&long, b"\n"]);
+        assert_eq!(
+            seen.iter().map(String::len).collect::<Vec<_>>(),
+            [LINE_LIMIT, LINE_LIMIT, 5]
+        );
+    }
+
+    #[test]
+    fn a_worker_cannot_forge_lines_or_steer_the_terminal() {
+        assert_eq!(lines(&[b"a\x1b[2J\rb\xff\n"]), ["a\\u{1b}[2J\\rb\u{fffd}"]);
+    }
+}

@@ -1,0 +1,419 @@
+//! One pool in the relay: its requests, its workers, its hosts' connections, and the machine that decides about them.
+//!
+//! Lives on one thread. Connections' tasks call the methods of [`State`]; none of them waits, so that everything that happens
+//! to a pool happens one thing after the other. How a request goes out is in `start`, how its answer comes back in `response`,
+//! what the policy decides is done in `actions`.
+
+use std::{
+    cell::{Cell, RefCell, RefMut},
+    collections::BTreeMap,
+    path::PathBuf,
+    rc::{Rc, Weak},
+};
+
+use stockade_policy::{
+    Time, WorkerId,
+    dispatch::{Dispatch, Event, RequestKey},
+};
+use stockade_protocol::{
+    encode::{self, ProtocolStatus, Role},
+    record::{Header, RecordType},
+};
+use tokio::sync::{Notify, mpsc::UnboundedSender};
+
+use super::{
+    actions::Refusals,
+    answers,
+    front::{Host, reply},
+    ids::RequestIds,
+    link::{ID, Link},
+    request::{Malformed, Requests},
+};
+use crate::{
+    clock::Clock,
+    control::{FromRelay, relay::PoolPlan},
+};
+
+/// A host's bytes of at least this length go to the worker as they lie; shorter ones are gathered into one write. In bytes.
+const DIRECT: usize = 4096;
+/// Bytes of a body for a worker in one record (php takes no more than 65,528 with padding).
+const BODY_RECORD: usize = 32 * 1024;
+/// No more is taken from a host while this much of its request's body waits for the worker. In bytes.
+const BODY_AHEAD: usize = 128 * 1024;
+
+/// A pool on its thread.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub(super) name: String,
+    state: RefCell<State>,
+    /// When the timer is to fire; see [`run_timer`].
+    armed: Cell<Option<Time>>,
+    rearm: Notify,
+    clock: Clock,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) me: Weak<Pool>,
+    pub(super) clock: Clock,
+    pub(super) dispatch: Dispatch,
+    pub(super) requests: Requests,
+    pub(super) workers: BTreeMap<WorkerId, Worker>,
+    pub(super) refusals: Refusals,
+    /// Links with something in their outbox that is to be written before the pool rests.
+    pub(super) dirty: Vec<Rc<Link>>,
+    /// The end of a response, made anew for each.
+    pub(super) trailer: Vec<u8>,
+    hosts: BTreeMap<usize, Rc<Host>>,
+    next_host: usize,
+    ids: RequestIds,
+    pub(super) report: UnboundedSender<FromRelay>,
+    draining: bool,
+    drained: bool,
+    all_drained: UnboundedSender<()>,
+}
+
+/// A worker as the relay knows it.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// Its socket.
+    pub(super) socket: PathBuf,
+    /// Its process, for logs.
+    pub(super) pid: i32,
+    /// It is to be given no more.
+    pub(super) retired: bool,
+    /// Kept connections that run nothing; the last one used is last.
+    pub(super) idle: Vec<Rc<Link>>,
+}
+
+impl Pool {
+    /// A pool without workers. `all_drained` is told once, after [`State::drain`].
+    pub(super) fn new(
+        plan: PoolPlan,
+        clock: Clock,
+        seed: u64,
+        report: UnboundedSender<FromRelay>,
+        all_drained: UnboundedSender<()>,
+    ) -> Rc<Self> {
+        Rc::new_cyclic(|me| Self {
+            name: plan.name,
+            state: RefCell::new(State {
+                me: Weak::clone(me),
+                clock,
+                dispatch: Dispatch::new(plan.settings, seed),
+                requests: Requests::default(),
+                workers: BTreeMap::new(),
+                refusals: Refusals::default(),
+                dirty: Vec::new(),
+                trailer: Vec::new(),
+                hosts: BTreeMap::new(),
+                next_host: 0,
+                ids: RequestIds::new(seed.rotate_left(32)),
+                report,
+                draining: false,
+                drained: false,
+                all_drained,
+            }),
+            armed: Cell::new(None),
+            rearm: Notify::new(),
+            clock,
+        })
+    }
+
+    /// Its state, for one step.
+    pub(super) fn state(&self) -> RefMut<'_, State> {
+        self.state.borrow_mut()
+    }
+
+    /// Makes sure that the timer fires at `deadline` or before.
+    pub(super) fn arm(&self, deadline: Option<Time>) {
+        let Some(deadline) = deadline else { return };
+        if self.armed.get().is_none_or(|armed| deadline < armed) {
+            self.armed.set(Some(deadline));
+            self.rearm.notify_one();
+        }
+    }
+}
+
+/// Calls the machine at its deadlines, for as long as the pool lives.
+pub(super) async fn run_timer(pool: Rc<Pool>) {
+    loop {
+        let Some(deadline) = pool.armed.get() else {
+            pool.rearm.notified().await;
+            continue;
+        };
+        let at = tokio::time::Instant::from_std(pool.clock.instant(deadline));
+        tokio::select! {
+            () = pool.rearm.notified() => {}
+            () = tokio::time::sleep_until(at) => {
+                pool.armed.set(None);
+                pool.state().time_passed();
+            }
+        }
+    }
+}
+
+impl State {
+    /// For logs.
+    pub(super) fn name(&self) -> String {
+        self.me
+            .upgrade()
+            .map_or_else(String::new, |pool| pool.name.clone())
+    }
+
+    /// Whether the pool accepts no more.
+    pub(super) fn draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Tells the machine, and does what it says.
+    pub(super) fn tell(&mut self, event: Event) {
+        self.dispatch.handle(event, self.clock.now());
+        self.settle();
+    }
+
+    /// Says something to the supervisor.
+    pub(super) fn say(&self, message: FromRelay) {
+        if self.report.send(message).is_err() {
+            tracing::debug!(
+                "pool {}: nobody takes {message:?}: the relay is ending",
+                self.name()
+            );
+        }
+    }
+
+    /// The end of every step: what is to be written is written, the timer is set.
+    pub(super) fn rest(&mut self) {
+        while let Some(link) = self.dirty.pop() {
+            link.flush();
+            if link.connection.deaf() && !link.touched.get() {
+                self.stale(&link);
+            }
+        }
+        if let Some(pool) = self.me.upgrade() {
+            pool.arm(self.dispatch.poll_timeout());
+        }
+        if self.draining && !self.drained && self.hosts.is_empty() && self.dispatch.idle() {
+            self.drained = true;
+            if self.all_drained.send(()).is_err() {
+                tracing::debug!("pool {}: drained while the relay is ending", self.name());
+            }
+        }
+    }
+
+    fn time_passed(&mut self) {
+        self.dispatch.handle_timeout(self.clock.now());
+        self.settle();
+        self.rest();
+    }
+
+    /// Accepts no more: idle hosts are let go, the others when their answers are written.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+        for host in self.hosts.values() {
+            host.connection.wake();
+        }
+        self.rest();
+    }
+
+    // what hosts do
+
+    /// A host connected.
+    pub(super) fn host_came(&mut self, host: &Rc<Host>) {
+        host.number.set(self.next_host);
+        self.hosts.insert(self.next_host, Rc::clone(host));
+        self.next_host += 1;
+    }
+
+    /// A host's connection ended.
+    pub(super) fn host_left(&mut self, host: &Rc<Host>) {
+        self.hosts.remove(&host.number.get());
+        let active = std::mem::take(&mut *host.active.borrow_mut());
+        for (_, key) in active {
+            self.host_gone(key);
+        }
+        self.rest();
+    }
+
+    /// BEGIN_REQUEST.
+    pub(super) fn begin(&mut self, host: &Rc<Host>, id: u16, role: Role) {
+        if role == Role::Filter {
+            self.reject(host, id, ProtocolStatus::UnknownRole);
+            return;
+        }
+        let key = self.requests.insert(Rc::clone(host), id, role);
+        host.active.borrow_mut().push((id, key));
+    }
+
+    /// END_REQUEST with a status other than complete.
+    pub(super) fn reject(&self, host: &Host, id: u16, status: ProtocolStatus) {
+        tracing::debug!(
+            "pool {}: rejected request id {id} of a host: {status:?}",
+            self.name()
+        );
+        reply(&host.connection, |out| {
+            encode::end_request(out, id, 0, status);
+        });
+        host.answered(id);
+    }
+
+    /// A piece of the parameters.
+    pub(super) fn params(&mut self, host: &Host, id: u16, bytes: &[u8]) {
+        if let Some(request) = host.request(id).and_then(|key| self.requests.get_mut(key)) {
+            request.params.extend_from_slice(bytes);
+        }
+    }
+
+    /// The parameters are complete: the request has arrived.
+    pub(super) fn params_end(&mut self, host: &Host, id: u16) {
+        let Some(key) = host.request(id) else { return };
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        match request.read_params(&mut self.ids) {
+            Ok(idempotent) => {
+                request.body_ended =
+                    request.body_left == Some(0) || request.role == Some(Role::Authorizer);
+                self.tell(Event::RequestArrived {
+                    request: key,
+                    idempotent,
+                });
+            }
+            Err(Malformed) => self.turn_away(key, &answers::MALFORMED),
+        }
+    }
+
+    /// The body began before the parameters had ended.
+    pub(super) fn params_unfinished(&mut self, host: &Host, id: u16) {
+        if let Some(key) = host.request(id) {
+            self.turn_away(key, &answers::MALFORMED);
+        }
+    }
+
+    /// The parameters are over the limit.
+    pub(super) fn params_too_long(&mut self, host: &Host, id: u16) {
+        if let Some(key) = host.request(id) {
+            self.turn_away(key, &answers::PARAMS_TOO_LONG);
+        }
+    }
+
+    /// A piece of the body.
+    pub(super) fn body(&mut self, host: &Host, id: u16, bytes: &[u8]) {
+        let Some(key) = host.request(id) else { return };
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        if request.body_ended {
+            return;
+        }
+        let taken = request.take_body(bytes);
+        let complete = request.body_left == Some(0);
+        if let Some(link) = request.link.clone() {
+            if taken.len() >= DIRECT {
+                link.flush();
+                for part in taken.chunks(BODY_RECORD) {
+                    let length =
+                        u16::try_from(part.len()).expect("a record's part is at most 32 KiB");
+                    let header = Header::new(RecordType::Stdin, ID, length).encode();
+                    let parts = [std::io::IoSlice::new(&header), std::io::IoSlice::new(part)];
+                    if link.connection.write(&parts) > 0 {
+                        link.touched.set(true);
+                    }
+                }
+            } else {
+                link.connection
+                    .queue(|out| encode::stream(out, RecordType::Stdin, ID, taken));
+            }
+            self.dirty.push(link);
+        }
+        if complete {
+            self.body_end(host, id);
+        }
+    }
+
+    /// The end of the body.
+    pub(super) fn body_end(&mut self, host: &Host, id: u16) {
+        let Some(key) = host.request(id) else { return };
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        if request.body_ended {
+            return;
+        }
+        if request.body_left.is_some_and(|left| left > 0) {
+            self.turn_away(key, &answers::BODY_CUT_SHORT);
+            return;
+        }
+        request.body_ended = true;
+        if let Some(link) = request.link.clone() {
+            link.body_sent.set(true);
+            link.connection
+                .queue(|out| encode::stream_end(out, RecordType::Stdin, ID));
+            self.dirty.push(link);
+        }
+    }
+
+    /// ABORT_REQUEST: the host wants no answer.
+    pub(super) fn abort(&mut self, host: &Host, id: u16) {
+        let Some(key) = host.request(id) else { return };
+        reply(&host.connection, |out| {
+            encode::end_request(out, id, 0, ProtocolStatus::RequestComplete);
+        });
+        host.answered(id);
+        self.host_gone(key);
+    }
+
+    /// Everything that one read brought from a host has been taken.
+    pub(super) fn host_read(&mut self, host: &Host) {
+        self.rest();
+        let mut full = false;
+        let mut index = 0;
+        while let Some(key) = host.active_at(index) {
+            index += 1;
+            self.weigh_body(key);
+            full |= self.requests.get_mut(key).is_some_and(|request| {
+                request.full()
+                    || request
+                        .link
+                        .as_ref()
+                        .is_some_and(|link| link.connection.waiting() > BODY_AHEAD)
+            });
+        }
+        if full {
+            host.connection.pause();
+        }
+    }
+
+    /// A host took all that waited for it: its workers may be read again.
+    pub(super) fn host_drained(&mut self, host: &Host) {
+        for (_, key) in host.active.borrow().iter() {
+            if let Some(link) = self
+                .requests
+                .get_mut(*key)
+                .and_then(|request| request.link.as_ref())
+            {
+                link.connection.resume();
+            }
+        }
+    }
+
+    /// Keeps the machine informed of whether we wait for the host's body: that time is not the worker's.
+    pub(super) fn weigh_body(&mut self, key: RequestKey) {
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        let Some(link) = &request.link else { return };
+        let awaited = !request.body_ended && link.connection.waiting() == 0;
+        if awaited != request.body_awaited {
+            request.body_awaited = awaited;
+            let event = if awaited {
+                Event::BodyAwaited { request: key }
+            } else {
+                Event::BodyResumed { request: key }
+            };
+            self.tell(event);
+            self.rest();
+        }
+    }
+}

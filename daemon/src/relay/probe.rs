@@ -1,0 +1,104 @@
+//! Asks a program that says nothing by itself whether it is ready: a connection with GET_VALUES on it.
+//!
+//! It is ready when it answers, or takes the connection and closes it (some programs close on what they do not know). Connecting
+//! alone says nothing: the kernel does that for a program that has not begun, or hangs.
+
+use std::{
+    cell::{Cell, RefCell},
+    path::Path,
+    rc::Rc,
+};
+
+use stockade_policy::WorkerId;
+use stockade_protocol::{
+    encode,
+    record::HEADER_LEN,
+    web_server::{Answer, WebServer},
+};
+
+use super::{
+    connection::{Connection, Peer, drive},
+    link::connect_unix,
+    pool::Pool,
+};
+use crate::control::FromRelay;
+
+struct Probe {
+    connection: Connection,
+    web_server: RefCell<WebServer>,
+    answered: Cell<bool>,
+}
+
+/// Says `WorkerAnswered` when the worker does; ends without a word when it dies.
+pub(super) async fn run(pool: Rc<Pool>, worker: WorkerId, socket: std::path::PathBuf) {
+    let connection = match connect_unix(&socket).and_then(Connection::new) {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::info!(
+                "pool {}: could not connect to worker {worker}: {error}",
+                pool.name
+            );
+            return;
+        }
+    };
+    let probe = Probe {
+        connection,
+        web_server: RefCell::new(WebServer::new()),
+        answered: Cell::new(false),
+    };
+    probe.connection.queue(|out| {
+        encode::get_values(out, &["FCGI_MAX_CONNS", "FCGI_MAX_REQS", "FCGI_MPXS_CONNS"]);
+    });
+    probe.connection.flush();
+    let end = drive(&probe).await;
+    tracing::debug!(
+        "pool {}: probe of worker {worker}: {end:?}, answered: {}",
+        pool.name,
+        probe.answered.get()
+    );
+    if probe.answered.get() || listens(&socket) {
+        pool.state().say(FromRelay::WorkerAnswered(worker));
+    }
+}
+
+/// Whether the socket is still some process's: a dead worker's refuses.
+fn listens(socket: &Path) -> bool {
+    connect_unix(socket).is_ok()
+}
+
+impl Peer for Probe {
+    fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn bytes(&self, buffer: &mut [u8]) {
+        let mut at = HEADER_LEN;
+        let mut web_server = self.web_server.borrow_mut();
+        loop {
+            match web_server.next(buffer, &mut at) {
+                Ok(Some(Answer::Values)) => {
+                    self.answered.set(true);
+                    self.connection.close();
+                    return;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                // it speaks, if not FastCGI: its first request will show it
+                Err(_) => {
+                    self.connection.close();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn drained(&self) {}
+
+    fn write_failed(&self) -> bool {
+        true
+    }
+
+    fn starved(&self) -> bool {
+        false
+    }
+}

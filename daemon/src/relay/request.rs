@@ -1,0 +1,326 @@
+//! The requests of a pool, each in a place of a table; places and their buffers are used again.
+
+use std::{mem, rc::Rc};
+
+use stockade_policy::{WorkerId, dispatch::RequestKey};
+use stockade_protocol::{
+    encode::Role,
+    name_value::{Pairs, encode_pair},
+};
+
+use super::{front::Host, ids, link::Link};
+
+/// A body up to this long is held until the response begins, so that the request can be replayed; while a request waits for a
+/// slot, no more than this is taken from its host. In bytes.
+pub(super) const HELD_BODY: usize = 64 * 1024;
+/// Buffers that grew beyond this are given back when the request has ended. In bytes.
+const KEPT: usize = 16 * 1024;
+
+/// One request.
+#[derive(Debug, Default)]
+pub(super) struct Request {
+    serial: u32,
+    /// Who asked, and under which id; none when the host went away.
+    pub(super) host: Option<(Rc<Host>, u16)>,
+    /// The PARAMS stream for the worker: what the host sent, and what we add.
+    pub(super) params: Vec<u8>,
+    /// Its name in logs and answers.
+    pub(super) id: Vec<u8>,
+    /// The role asked for.
+    pub(super) role: Option<Role>,
+    /// CONTENT_LENGTH less what has come; none when the host did not say it.
+    pub(super) body_left: Option<u64>,
+    /// The body as far as it has come, while `holds_body`.
+    pub(super) body: Vec<u8>,
+    /// The whole of what has come of the body is in `body`.
+    pub(super) holds_body: bool,
+    /// The end of the body has come, or there is none.
+    pub(super) body_ended: bool,
+    /// Dispatch was told that we wait for the host's body.
+    pub(super) body_awaited: bool,
+    /// The worker's connection, while it is handed out.
+    pub(super) link: Option<Rc<Link>>,
+    /// Who runs it, or ran it last.
+    pub(super) worker: Option<WorkerId>,
+    /// The beginning of the response head, while its end has not come.
+    pub(super) head: Vec<u8>,
+    /// Bytes of a response head have come.
+    pub(super) head_begun: bool,
+    /// The response head was passed on.
+    pub(super) head_sent: bool,
+    /// Bytes of the response thrown away because the host is gone.
+    pub(super) discarded: usize,
+}
+
+/// Why a request's parameters cannot be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+impl Request {
+    /// Reads what the relay needs out of complete parameters, and gives the request its name. Whether it is idempotent.
+    pub(super) fn read_params(&mut self, new_id: &mut ids::RequestIds) -> Result<bool, Malformed> {
+        let params = mem::take(&mut self.params);
+        let read = self.read(&params);
+        self.params = params;
+        let found = read?;
+        if found.proxy {
+            self.params = without(&self.params, b"HTTP_PROXY");
+        }
+        if self.id.is_empty() {
+            new_id.next(&mut self.id);
+        }
+        if !found.request_id {
+            encode_pair(&mut self.params, b"REQUEST_ID", &self.id);
+        }
+        Ok(found.idempotent)
+    }
+
+    fn read(&mut self, params: &[u8]) -> Result<Found, Malformed> {
+        let mut found = Found::default();
+        for pair in Pairs::new(params) {
+            let (name, value) = pair.map_err(|_| Malformed)?;
+            if name.iter().any(|byte| matches!(byte, 0 | b'=')) || value.contains(&0) {
+                return Err(Malformed);
+            }
+            match name {
+                b"REQUEST_METHOD" => found.idempotent = stockade_protocol::idempotent(value),
+                b"CONTENT_LENGTH" if !value.is_empty() => {
+                    self.body_left = Some(number(value).ok_or(Malformed)?);
+                }
+                b"REQUEST_ID" if ids::acceptable(value) => {
+                    found.request_id = true;
+                    self.id.clear();
+                    self.id.extend_from_slice(value);
+                }
+                b"UNIQUE_ID" if !found.request_id && ids::acceptable(value) => {
+                    self.id.clear();
+                    self.id.extend_from_slice(value);
+                }
+                b"HTTP_PROXY" => found.proxy = true,
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// A parameter's value; the last one where there are several.
+    pub(super) fn param(&self, wanted: &[u8]) -> Option<&[u8]> {
+        Pairs::new(&self.params)
+            .filter_map(Result::ok)
+            .filter(|(name, _)| *name == wanted)
+            .last()
+            .map(|(_, value)| value)
+    }
+
+    /// For logs: the method and the path, without control characters.
+    pub(super) fn title(&self) -> String {
+        let method = self.param(b"REQUEST_METHOD").unwrap_or(b"?");
+        let path = self
+            .param(b"REQUEST_URI")
+            .or_else(|| self.param(b"SCRIPT_NAME"))
+            .unwrap_or(b"?");
+        let path = &path[..path.len().min(256)];
+        format!(
+            "{} {} {}",
+            self.name(),
+            method.escape_ascii(),
+            path.escape_ascii()
+        )
+    }
+
+    /// Its name, for logs and headers.
+    pub(super) fn name(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.id)
+    }
+
+    /// A part of the body came from the host: as much of it as belongs to the body.
+    pub(super) fn take_body<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let taken = match &mut self.body_left {
+            None => bytes,
+            Some(left) => {
+                let count = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                *left -= count as u64;
+                &bytes[..count]
+            }
+        };
+        if self.holds_body && self.link.is_some() && self.body.len() + taken.len() > HELD_BODY {
+            self.holds_body = false;
+            self.body = Vec::new();
+        }
+        if self.holds_body {
+            self.body.extend_from_slice(taken);
+        }
+        taken
+    }
+
+    /// Waits for a slot, and holds all of the body that it may.
+    pub(super) fn full(&self) -> bool {
+        self.link.is_none() && self.body.len() >= HELD_BODY
+    }
+
+    /// It could be sent to a worker once more.
+    pub(super) fn held(&self) -> bool {
+        self.holds_body && self.body_ended && !self.head_begun
+    }
+
+    fn clear(&mut self) {
+        let serial = self.serial;
+        let spare = [
+            &mut self.params,
+            &mut self.id,
+            &mut self.body,
+            &mut self.head,
+        ]
+        .map(|buffer| {
+            let mut buffer = mem::take(buffer);
+            buffer.clear();
+            if buffer.capacity() > KEPT {
+                Vec::new()
+            } else {
+                buffer
+            }
+        });
+        let [params, id, body, head] = spare;
+        *self = Self {
+            serial,
+            params,
+            id,
+            body,
+            head,
+            holds_body: true,
+            ..Self::default()
+        };
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    idempotent: bool,
+    request_id: bool,
+    proxy: bool,
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn without(params: &[u8], dropped: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(params.len());
+    for (name, value) in Pairs::new(params)
+        .filter_map(Result::ok)
+        .filter(|(name, _)| *name != dropped)
+    {
+        encode_pair(&mut kept, name, value);
+    }
+    kept
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    places: Vec<Request>,
+    free: Vec<u32>,
+}
+
+impl Requests {
+    /// A place for a new request of `host`.
+    pub(super) fn insert(&mut self, host: Rc<Host>, id: u16, role: Role) -> RequestKey {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Request {
+                holds_body: true,
+                ..Request::default()
+            });
+            u32::try_from(self.places.len() - 1).expect("fewer requests than there are descriptors")
+        });
+        let request = &mut self.places[index as usize];
+        request.host = Some((host, id));
+        request.role = Some(role);
+        RequestKey {
+            index,
+            serial: request.serial,
+        }
+    }
+
+    /// The request, if it has not ended.
+    pub(super) fn get_mut(&mut self, key: RequestKey) -> Option<&mut Request> {
+        self.places
+            .get_mut(key.index as usize)
+            .filter(|request| request.serial == key.serial)
+    }
+
+    /// Ends it: its place is free.
+    pub(super) fn remove(&mut self, key: RequestKey) {
+        if let Some(request) = self.get_mut(key) {
+            request.serial = request.serial.wrapping_add(1);
+            request.clear();
+            self.free.push(key.index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(pairs: &[(&[u8], &[u8])]) -> Request {
+        let mut request = Request {
+            holds_body: true,
+            ..Request::default()
+        };
+        for (name, value) in pairs {
+            encode_pair(&mut request.params, name, value);
+        }
+        request
+    }
+
+    #[test]
+    fn a_request_gets_the_hosts_name_or_one_of_ours() {
+        let mut ids = ids::RequestIds::new(1);
+        let mut named = request(&[(b"UNIQUE_ID", b"apache-1"), (b"REQUEST_METHOD", b"GET")]);
+        assert_eq!(named.read_params(&mut ids), Ok(true));
+        assert_eq!(named.name(), "apache-1");
+        assert_eq!(named.param(b"REQUEST_ID"), Some(&b"apache-1"[..]));
+
+        let mut unnamed = request(&[(b"REQUEST_ID", b"not fit\n"), (b"REQUEST_METHOD", b"POST")]);
+        assert_eq!(unnamed.read_params(&mut ids), Ok(false));
+        assert_eq!(unnamed.id.len(), 16);
+        assert_eq!(
+            unnamed.param(b"REQUEST_ID").map(<[u8]>::to_vec),
+            Some(unnamed.id.clone())
+        );
+    }
+
+    #[test]
+    fn the_proxy_header_never_reaches_a_worker() {
+        let mut poisoned = request(&[(b"HTTP_PROXY", b"http://evil"), (b"HTTP_HOST", b"a")]);
+        poisoned.read_params(&mut ids::RequestIds::new(1)).unwrap();
+        assert_eq!(poisoned.param(b"HTTP_PROXY"), None);
+        assert_eq!(poisoned.param(b"HTTP_HOST"), Some(&b"a"[..]));
+    }
+
+    #[test]
+    fn malformed_parameters_are_refused() {
+        let mut ids = ids::RequestIds::new(1);
+        for pairs in [
+            [(&b"A=B"[..], &b"c"[..])],
+            [(b"A", b"\0")],
+            [(b"CONTENT_LENGTH", b"-1")],
+        ] {
+            assert_eq!(request(&pairs).read_params(&mut ids), Err(Malformed));
+        }
+        let mut cut = request(&[(b"A", b"B")]);
+        cut.params.pop();
+        assert_eq!(cut.read_params(&mut ids), Err(Malformed));
+    }
+
+    #[test]
+    fn a_body_is_cut_at_its_length() {
+        let mut post = request(&[(b"CONTENT_LENGTH", b"5")]);
+        post.read_params(&mut ids::RequestIds::new(1)).unwrap();
+        assert_eq!(post.take_body(b"abc"), b"abc");
+        assert_eq!(post.take_body(b"defgh"), b"de");
+        assert_eq!(post.body, b"abcde");
+    }
+}

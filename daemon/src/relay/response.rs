@@ -1,0 +1,422 @@
+//! How a worker's answer comes back: its bytes go to the host as they lie in the read buffer, with the record headers put right in
+//! place. Only the response head is looked at.
+
+use std::{io::IoSlice, rc::Rc};
+
+use stockade_policy::dispatch::{Event, RequestKey};
+use stockade_protocol::{
+    encode, head,
+    record::{self, Fragment, HEADER_LEN, Header, RecordType},
+    web_server,
+};
+
+use super::{answers::Answer, connection::End, front::READ_AHEAD, link::Link, output, pool::State};
+
+/// `header-buffer-size`: bytes of a response head.
+const HEAD_LIMIT: usize = 32 * 1024;
+/// What a worker may still say to a host that is gone before its connection is closed. In bytes.
+const DISCARD_LIMIT: usize = 256 * 1024;
+/// Stretches of the read buffer that one write takes.
+const STRETCHES: usize = 16;
+
+/// What of the read buffer is to go to the host, in order.
+struct Forward {
+    stretches: [(usize, usize); STRETCHES],
+    count: usize,
+}
+
+impl Forward {
+    const fn new() -> Self {
+        Self {
+            stretches: [(0, 0); STRETCHES],
+            count: 0,
+        }
+    }
+
+    fn full(&self) -> bool {
+        self.count == STRETCHES
+    }
+
+    fn push(&mut self, start: usize, end: usize) {
+        match self
+            .count
+            .checked_sub(1)
+            .and_then(|last| self.stretches.get_mut(last))
+        {
+            Some(last) if last.1 == start => last.1 = end,
+            _ => {
+                self.stretches[self.count] = (start, end);
+                self.count += 1;
+            }
+        }
+    }
+}
+
+/// What became of a request with the bytes of one read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// More is to come.
+    Goes,
+    /// The response is complete.
+    Ended,
+    /// It cannot be passed on; the cause for the 502.
+    Bad(&'static str),
+    /// The worker does not speak FastCGI.
+    Broke,
+    /// The host is gone and the worker has said too much.
+    Enough,
+}
+
+impl State {
+    /// A worker sent `buffer[HEADER_LEN..]`.
+    pub(super) fn link_bytes(&mut self, link: &Link, buffer: &mut [u8]) {
+        let Some(key) = link.request.get() else {
+            tracing::info!(
+                "pool {}: {} sent bytes unasked",
+                self.name(),
+                self.worker_title(link.worker)
+            );
+            self.forget_idle(link);
+            link.drop_it();
+            return;
+        };
+        let mut forward = Forward::new();
+        let mut at = HEADER_LEN;
+        let mut step = Step::Goes;
+        while step == Step::Goes {
+            let next = link.web_server.borrow_mut().next(buffer, &mut at);
+            step = match next {
+                Ok(None) => break,
+                Ok(Some(answer)) => self.take(key, link, answer, buffer, &mut forward),
+                Err(error) => {
+                    let (name, worker) = (self.name(), self.worker_title(link.worker));
+                    tracing::warn!("pool {name}: {worker} broke the protocol: {error}");
+                    Step::Broke
+                }
+            };
+            if forward.full() {
+                self.forward(key, buffer, &mut forward, false);
+            }
+        }
+        self.forward(key, buffer, &mut forward, step == Step::Ended);
+        let left_over = at < buffer.len();
+        self.conclude(key, link, step, left_over);
+        self.rest();
+    }
+
+    fn take(
+        &mut self,
+        key: RequestKey,
+        link: &Link,
+        answer: web_server::Answer,
+        buffer: &mut [u8],
+        forward: &mut Forward,
+    ) -> Step {
+        match answer {
+            web_server::Answer::Stdout(fragment) => self.output(key, fragment, buffer, forward),
+            web_server::Answer::StdoutEnd => {
+                link.output_ended.set(true);
+                Step::Goes
+            }
+            web_server::Answer::Stderr(fragment) => {
+                let text = fragment.content.of(buffer);
+                output::log_lines(
+                    &self.name(),
+                    &self.worker_title(link.worker),
+                    "FCGI_STDERR",
+                    text,
+                );
+                Step::Goes
+            }
+            web_server::Answer::End {
+                app_status: _,
+                status: 0,
+            } => {
+                let Some(request) = self.requests.get_mut(key) else {
+                    return Step::Ended;
+                };
+                if request.head_sent || request.host.is_none() {
+                    Step::Ended
+                } else {
+                    Step::Bad("no-response-head")
+                }
+            }
+            web_server::Answer::End { .. } => Step::Bad("request-rejected"),
+            web_server::Answer::Values | web_server::Answer::Ignored => Step::Goes,
+        }
+    }
+
+    /// A piece of STDOUT.
+    fn output(
+        &mut self,
+        key: RequestKey,
+        fragment: Fragment,
+        buffer: &mut [u8],
+        forward: &mut Forward,
+    ) -> Step {
+        let Some(request) = self.requests.get_mut(key) else {
+            return Step::Enough;
+        };
+        let content = fragment.content;
+        let Some((host, id)) = &request.host else {
+            request.discarded += content.len();
+            return if request.discarded > DISCARD_LIMIT {
+                Step::Enough
+            } else {
+                Step::Goes
+            };
+        };
+        let id = *id;
+        if !request.head_sent {
+            let bytes = content.of(buffer);
+            let scanned = request.head.len();
+            request.head_begun = true;
+            let whole =
+                scanned == 0 && head::find_end(bytes, 0).is_some_and(|end| passable(&bytes[..end]));
+            if !whole {
+                request.head.extend_from_slice(bytes);
+                let Some(end) = head::find_end(&request.head, scanned) else {
+                    return if request.head.len() > HEAD_LIMIT {
+                        Step::Bad("response-head-too-large")
+                    } else {
+                        Step::Goes
+                    };
+                };
+                if head::parse(&request.head[..end]).is_err() {
+                    return Step::Bad("malformed-response-head");
+                }
+                remove_our_header(&mut request.head, end);
+                host.connection
+                    .queue(|out| encode::stream(out, RecordType::Stdout, id, &request.head));
+                host.connection.flush();
+            }
+            request.head_sent = true;
+            self.dispatch
+                .handle(Event::HeadReceived { request: key }, self.clock.now());
+            if !whole {
+                return Step::Goes;
+            }
+        }
+        put_header(buffer, fragment, id);
+        forward.push(content.start - HEADER_LEN, content.end);
+        Step::Goes
+    }
+
+    /// Writes to the host what is to go to it, with the end of the response when it is complete.
+    fn forward(&mut self, key: RequestKey, buffer: &[u8], forward: &mut Forward, ended: bool) {
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        let Some((host, id)) = &request.host else {
+            return;
+        };
+        self.trailer.clear();
+        if ended {
+            encode::response_end(&mut self.trailer, *id, 0);
+        }
+        let mut parts = [IoSlice::new(&[]); STRETCHES + 1];
+        let mut count = 0;
+        let stretches = forward
+            .stretches
+            .iter()
+            .take(forward.count)
+            .filter_map(|&(start, end)| buffer.get(start..end));
+        for (part, bytes) in parts
+            .iter_mut()
+            .zip(stretches.chain(ended.then_some(self.trailer.as_slice())))
+        {
+            *part = IoSlice::new(bytes);
+            count += 1;
+        }
+        forward.count = 0;
+        if count > 0 {
+            host.connection.write(&parts[..count]);
+            if host.connection.waiting() > READ_AHEAD
+                && let Some(link) = &request.link
+            {
+                link.connection.pause();
+            }
+        }
+    }
+
+    fn conclude(&mut self, key: RequestKey, link: &Link, step: Step, left_over: bool) {
+        match step {
+            Step::Goes => self.settle(),
+            Step::Ended => self.ended(key, link, left_over),
+            Step::Enough => self.end_link(key, link),
+            Step::Broke => {
+                self.dispatch.handle(
+                    Event::WorkerBroke {
+                        worker: link.worker,
+                    },
+                    self.clock.now(),
+                );
+                self.bad(key, "protocol-error");
+            }
+            Step::Bad(cause) => self.bad(key, cause),
+        }
+    }
+
+    /// The response is complete; the connection is kept if nothing of the request is left on it.
+    fn ended(&mut self, key: RequestKey, link: &Link, left_over: bool) {
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        let (host, kept) = (request.host.take(), request.link.take());
+        if let Some((host, id)) = host {
+            self.host_answered(&host, id);
+        }
+        let clean = link.body_sent.get()
+            && !left_over
+            && !link.connection.deaf()
+            && link.connection.waiting() == 0
+            && link.web_server.borrow().at_boundary();
+        link.used.set(true);
+        match (kept, self.workers.get_mut(&link.worker)) {
+            (Some(kept), Some(worker)) if clean && !worker.retired => {
+                link.request.set(None);
+                worker.idle.push(kept);
+            }
+            _ => link.drop_it(),
+        }
+        self.requests.remove(key);
+        self.tell(Event::RequestEnded { request: key });
+    }
+
+    fn end_link(&mut self, key: RequestKey, link: &Link) {
+        link.drop_it();
+        self.requests.remove(key);
+        self.tell(Event::RequestEnded { request: key });
+    }
+
+    fn bad(&mut self, key: RequestKey, cause: &str) {
+        self.answer_for_worker(
+            key,
+            &Answer {
+                status: 502,
+                cause,
+                retry_after: None,
+            },
+        );
+        self.tell(Event::RequestEnded { request: key });
+    }
+
+    /// The connection to a worker ended by itself.
+    pub(super) fn link_ended(&mut self, link: &Rc<Link>, end: End) {
+        let Some(key) = link.request.take() else {
+            self.forget_idle(link);
+            return;
+        };
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        if request.head_sent && link.output_ended.get() && end == End::Closed {
+            // some programs leave out END_REQUEST
+            self.forward(key, &[], &mut Forward::new(), true);
+            self.ended(key, link, true);
+        } else if request.host.is_none() {
+            self.end_link(key, link);
+        } else if request.head_sent {
+            self.answer_for_worker(
+                key,
+                &Answer {
+                    status: 502,
+                    cause: "worker-died",
+                    retry_after: None,
+                },
+            );
+            self.tell(Event::RequestEnded { request: key });
+        } else {
+            request.link = None;
+            let held = request.held();
+            self.tell(Event::RequestFailed {
+                request: key,
+                sent: link.touched.get(),
+                held,
+            });
+        }
+        self.rest();
+    }
+
+    /// A worker took everything that waited for it: its host may send more.
+    pub(super) fn link_drained(&mut self, link: &Link) {
+        let Some(key) = link.request.get() else {
+            return;
+        };
+        self.weigh_body(key);
+        if let Some((host, _)) = self
+            .requests
+            .get_mut(key)
+            .and_then(|request| request.host.as_ref())
+        {
+            host.connection.resume();
+        }
+    }
+
+    /// A connection that runs nothing is no longer kept.
+    fn forget_idle(&mut self, link: &Link) {
+        if let Some(worker) = self.workers.get_mut(&link.worker) {
+            worker
+                .idle
+                .retain(|kept| !std::ptr::eq(&raw const **kept, link));
+        }
+    }
+}
+
+/// Gives a piece of a record's content a header of its own, in the bytes before it: those of the record's header, or those that the read
+/// buffer leaves free.
+fn put_header(buffer: &mut [u8], fragment: Fragment, id: u16) {
+    let content = fragment.content;
+    let length = u16::try_from(content.len()).expect("a fragment is a part of one record");
+    let mut header = Header::new(RecordType::Stdout, 0, length);
+    header.request_id = id;
+    let patched = record::patch(&mut buffer[content.start - HEADER_LEN..], header);
+    debug_assert!(patched, "a header lies before every piece of content");
+}
+
+/// Whether a head can go on as it is: well-formed, and without a header that only we may send.
+fn passable(bytes: &[u8]) -> bool {
+    head::parse(bytes).is_ok() && !head::fields(bytes).any(|(name, _)| is_ours(name))
+}
+
+fn is_ours(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"Stockade-Cause")
+}
+
+/// Takes our header out of the head that ends at `end`: from an application it would claim that nothing was executed.
+fn remove_our_header(bytes: &mut Vec<u8>, end: usize) {
+    let (head, rest) = bytes.split_at(end);
+    if !head::fields(head).any(|(name, _)| is_ours(name)) {
+        return;
+    }
+    let mut kept: Vec<u8> = Vec::with_capacity(bytes.len());
+    let mut ours = false;
+    for line in head.split_inclusive(|byte| *byte == b'\n') {
+        // a folded line goes with the one before it
+        if !matches!(line.first(), Some(b' ' | b'\t')) {
+            ours = line
+                .split(|byte| *byte == b':')
+                .next()
+                .is_some_and(|name| is_ours(name.trim_ascii()));
+        }
+        if !ours {
+            kept.extend_from_slice(line);
+        }
+    }
+    kept.extend_from_slice(rest);
+    *bytes = kept;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_cannot_claim_that_nothing_was_executed() {
+        let mut bytes = b"Status: 200 OK\r\nstockade-cause: x\r\n y\r\nA: b\r\n\r\nbody".to_vec();
+        let end = head::find_end(&bytes, 0).unwrap();
+        assert!(!passable(&bytes[..end]));
+        remove_our_header(&mut bytes, end);
+        assert_eq!(bytes, b"Status: 200 OK\r\nA: b\r\n\r\nbody");
+    }
+}

@@ -1,0 +1,132 @@
+//! How a request goes out to a worker, and what is left when that fails.
+
+use std::rc::Rc;
+
+use stockade_policy::{
+    WorkerId,
+    dispatch::{Event, RequestKey},
+};
+use stockade_protocol::{
+    encode::{self, Role},
+    record::RecordType,
+};
+
+use super::{
+    answers,
+    link::{ID, Link},
+    pool::State,
+    request::HELD_BODY,
+};
+
+impl State {
+    /// Writes the request to a kept connection of the worker, or to a new one.
+    pub(super) fn hand_out(&mut self, key: RequestKey, worker: WorkerId) {
+        let kept = self
+            .workers
+            .get_mut(&worker)
+            .and_then(|known| known.idle.pop());
+        if let Some(link) = kept.or_else(|| self.connect(worker)) {
+            self.write_request(key, &link);
+        } else {
+            self.unsent(key);
+        }
+    }
+
+    fn connect(&self, worker: WorkerId) -> Option<Rc<Link>> {
+        let pool = self.me.upgrade()?;
+        let known = self.workers.get(&worker)?;
+        match Link::connect(&pool, worker, &known.socket) {
+            Ok(link) => Some(link),
+            Err(error) => {
+                let (name, pid) = (&pool.name, known.pid);
+                tracing::info!(
+                    "pool {name}: could not connect to worker {worker} (pid {pid}): {error}"
+                );
+                None
+            }
+        }
+    }
+
+    fn write_request(&mut self, key: RequestKey, link: &Rc<Link>) {
+        let Some(request) = self.requests.get_mut(key) else {
+            link.drop_it();
+            return;
+        };
+        link.begin(key);
+        link.body_sent.set(request.body_ended);
+        let mut fits = true;
+        link.connection.queue(|out| {
+            encode::begin_request(out, ID, request.role.unwrap_or(Role::Responder), true);
+            fits = encode::params(out, ID, &request.params).is_ok();
+            if !request.body.is_empty() {
+                encode::stream(out, RecordType::Stdin, ID, &request.body);
+            }
+            if request.body_ended {
+                encode::stream_end(out, RecordType::Stdin, ID);
+            }
+        });
+        request.worker = Some(link.worker);
+        request.link = Some(Rc::clone(link));
+        if request.body.len() > HELD_BODY {
+            request.holds_body = false;
+            request.body = Vec::new();
+        }
+        if let Some((host, _)) = &request.host {
+            host.connection.resume();
+        }
+        if fits {
+            self.dirty.push(Rc::clone(link));
+        } else {
+            self.turn_away(key, &answers::PARAMS_TOO_LONG);
+        }
+    }
+
+    /// The connection was closed before anything of the request was written to it. A kept one says nothing of its worker
+    /// (many close between requests): a new one is tried.
+    pub(super) fn stale(&mut self, link: &Rc<Link>) {
+        let Some(key) = link.request.get() else {
+            return;
+        };
+        link.drop_it();
+        let again = if link.used.get() {
+            self.connect(link.worker)
+        } else {
+            None
+        };
+        match again {
+            Some(fresh) => self.write_request(key, &fresh),
+            None => {
+                self.unsent(key);
+                self.settle();
+            }
+        }
+    }
+
+    fn unsent(&mut self, key: RequestKey) {
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        request.link = None;
+        let held = request.held();
+        self.dispatch.handle(
+            Event::RequestFailed {
+                request: key,
+                sent: false,
+                held,
+            },
+            self.clock.now(),
+        );
+        self.drop_if_alone(key);
+    }
+
+    /// Forgets a request that runs nowhere and whose host is gone.
+    pub(super) fn drop_if_alone(&mut self, key: RequestKey) {
+        if self
+            .requests
+            .get_mut(key)
+            .is_some_and(|request| request.host.is_none() && request.link.is_none())
+        {
+            self.requests.remove(key);
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The relay's threads: one for the control socket and the workers' pipes, the others for pools, each a runtime of its own.
+
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, rc::Rc, thread};
+
+use stockade_policy::{PoolId, WorkerId};
+use tokio::{
+    runtime,
+    sync::{mpsc, watch},
+    task::{self, LocalSet},
+};
+
+use super::{listener, output, pool, probe};
+use crate::{
+    clock::Clock,
+    control::{Channel, ChannelError, FromRelay, MAX_MESSAGE, ToRelay, relay::PoolPlan},
+    descriptor::{own, register},
+    log,
+};
+
+/// Where the launcher put the control socket.
+const CONTROL: &str = "STOCKADE_CONTROL_FD";
+
+/// Why the relay cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RelayError {
+    #[error(
+        "could not take the control socket: {CONTROL} is not set; the relay is started by `stockade serve`"
+    )]
+    NoControl,
+    #[error("could not {step}: {source}")]
+    System {
+        step: &'static str,
+        source: io::Error,
+    },
+    #[error("could not read the control socket: {0}")]
+    Control(#[from] ChannelError),
+    #[error("could not read the supervisor's message: {0}")]
+    Message(#[from] serde_json::Error),
+    #[error(
+        "could not begin: the supervisor's first message was not `begin` of version {}",
+        crate::control::relay::VERSION
+    )]
+    NoBeginning,
+}
+
+/// What a pool's thread is told.
+enum ToPool {
+    Added {
+        plan: PoolPlan,
+        seed: u64,
+        listeners: Vec<OwnedFd>,
+    },
+    Told(PoolId, ToRelay),
+}
+
+/// Runs the relay until it has drained or the supervisor is gone.
+pub(super) fn run() -> Result<(), RelayError> {
+    let runtime = single_threaded()?;
+    LocalSet::new().block_on(&runtime, serve())
+}
+
+fn single_threaded() -> Result<runtime::Runtime, RelayError> {
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| RelayError::System {
+            step: "make a runtime",
+            source,
+        })
+}
+
+async fn serve() -> Result<(), RelayError> {
+    let control = Channel::new(take_control()?).map_err(|source| RelayError::System {
+        step: "register the control socket",
+        source,
+    })?;
+    let mut buffer = vec![0; MAX_MESSAGE];
+    let (message, _) = receive(&control, &mut buffer).await?;
+    let ToRelay::Begin {
+        version: crate::control::relay::VERSION,
+        threads,
+        log_level,
+    } = message
+    else {
+        return Err(RelayError::NoBeginning);
+    };
+    log::start(log_level);
+    let (report, mut reports) = mpsc::unbounded_channel();
+    let (all_drained, mut drained) = mpsc::unbounded_channel();
+    let mut relay = Relay {
+        threads: Vec::new(),
+        pools: BTreeMap::new(),
+        draining: watch::Sender::new(false),
+    };
+    for number in 0..threads.max(1) {
+        relay.start_thread(number, report.clone(), all_drained.clone())?;
+    }
+    let mut waits_for = None;
+    loop {
+        if waits_for == Some(0) {
+            waits_for = None;
+            control.send(&FromRelay::Drained.encode(), &[]).await?;
+        }
+        tokio::select! {
+            message = receive(&control, &mut buffer) => {
+                match message {
+                    Ok((ToRelay::Drain, _)) => {
+                        waits_for = Some(relay.pools.len());
+                        relay.draining.send_replace(true);
+                    }
+                    Ok((message, descriptors)) => relay.take(message, descriptors)?,
+                    // the supervisor ended us by ending its side
+                    Err(RelayError::Control(ChannelError::Closed)) => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+            Some(message) = reports.recv() => control.send(&message.encode(), &[]).await?,
+            Some(()) = drained.recv() => waits_for = waits_for.map(|left: usize| left.saturating_sub(1)),
+        }
+    }
+}
+
+async fn receive(
+    control: &Channel,
+    buffer: &mut [u8],
+) -> Result<(ToRelay, Vec<OwnedFd>), RelayError> {
+    let (length, descriptors) = control.receive(buffer).await?;
+    Ok((serde_json::from_slice(&buffer[..length])?, descriptors))
+}
+
+fn take_control() -> Result<OwnedFd, RelayError> {
+    let raw = std::env::var(CONTROL)
+        .ok()
+        .and_then(|number| number.parse().ok())
+        .ok_or(RelayError::NoControl)?;
+    // the launcher made it for us, and nothing else in the process knows it
+    Ok(own(raw))
+}
+
+struct Relay {
+    threads: Vec<mpsc::UnboundedSender<ToPool>>,
+    /// Which thread a pool lives on.
+    pools: BTreeMap<PoolId, (usize, String)>,
+    draining: watch::Sender<bool>,
+}
+
+impl Relay {
+    fn start_thread(
+        &mut self,
+        number: usize,
+        report: mpsc::UnboundedSender<FromRelay>,
+        all_drained: mpsc::UnboundedSender<()>,
+    ) -> Result<(), RelayError> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let draining = self.draining.subscribe();
+        let runtime = single_threaded()?;
+        thread::Builder::new()
+            .name(format!("relay-{number}"))
+            .spawn(move || {
+                let thread = PoolThread {
+                    clock: Clock::start(),
+                    report,
+                    all_drained,
+                    draining,
+                    pools: BTreeMap::new(),
+                };
+                LocalSet::new().block_on(&runtime, thread.run(receiver));
+            })
+            .map_err(|source| RelayError::System {
+                step: "start a thread",
+                source,
+            })?;
+        self.threads.push(sender);
+        Ok(())
+    }
+
+    fn take(&mut self, message: ToRelay, descriptors: Vec<OwnedFd>) -> Result<(), RelayError> {
+        let pool = match &message {
+            ToRelay::PoolAdded(plan) => {
+                let thread = self.pools.len() % self.threads.len().max(1);
+                self.pools.insert(plan.pool, (thread, plan.name.clone()));
+                let seed = getrandom::u64().map_err(|error| RelayError::System {
+                    step: "get randomness",
+                    source: io::Error::other(error),
+                })?;
+                self.tell(
+                    plan.pool,
+                    ToPool::Added {
+                        plan: plan.clone(),
+                        seed,
+                        listeners: descriptors,
+                    },
+                );
+                return Ok(());
+            }
+            ToRelay::WorkerLaunched {
+                pool, worker, pid, ..
+            } => {
+                self.read_output(*pool, *worker, *pid, descriptors);
+                *pool
+            }
+            ToRelay::PoolChanged(plan) => plan.pool,
+            ToRelay::PoolReported { pool, .. }
+            | ToRelay::WorkerOffered { pool, .. }
+            | ToRelay::WorkerRetired { pool, .. }
+            | ToRelay::WorkerOverdue { pool, .. }
+            | ToRelay::WorkerGone { pool, .. } => *pool,
+            ToRelay::Begin { .. } | ToRelay::Drain => return Ok(()),
+        };
+        self.tell(pool, ToPool::Told(pool, message));
+        Ok(())
+    }
+
+    fn tell(&self, pool: PoolId, message: ToPool) {
+        let thread = self
+            .pools
+            .get(&pool)
+            .and_then(|(thread, _)| self.threads.get(*thread));
+        if thread.is_none_or(|thread| thread.send(message).is_err()) {
+            tracing::error!("relay: pool {pool} has no thread");
+        }
+    }
+
+    fn read_output(&self, pool: PoolId, worker: WorkerId, pid: i32, descriptors: Vec<OwnedFd>) {
+        let name = self
+            .pools
+            .get(&pool)
+            .map_or_else(|| pool.to_string(), |(_, name)| name.clone());
+        for (pipe, stream) in descriptors.into_iter().zip(["stdout", "stderr"]) {
+            let worker = format!("worker {worker} (pid {pid})");
+            task::spawn_local(output::run(name.clone(), worker, stream, pipe));
+        }
+    }
+}
+
+/// A thread with the pools that live on it.
+struct PoolThread {
+    clock: Clock,
+    report: mpsc::UnboundedSender<FromRelay>,
+    all_drained: mpsc::UnboundedSender<()>,
+    draining: watch::Receiver<bool>,
+    pools: BTreeMap<PoolId, Rc<pool::Pool>>,
+}
+
+impl PoolThread {
+    async fn run(mut self, mut messages: mpsc::UnboundedReceiver<ToPool>) {
+        while let Some(message) = messages.recv().await {
+            match message {
+                ToPool::Added {
+                    plan,
+                    seed,
+                    listeners,
+                } => self.add(plan, seed, listeners),
+                ToPool::Told(id, message) => {
+                    if let Some(pool) = self.pools.get(&id) {
+                        tell(pool, message);
+                    }
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, plan: PoolPlan, seed: u64, listeners: Vec<OwnedFd>) {
+        let id = plan.pool;
+        let pool = pool::Pool::new(
+            plan,
+            self.clock,
+            seed,
+            self.report.clone(),
+            self.all_drained.clone(),
+        );
+        task::spawn_local(pool::run_timer(Rc::clone(&pool)));
+        for listener in listeners {
+            match register(listener) {
+                Ok(listener) => {
+                    task::spawn_local(listener::run(
+                        Rc::clone(&pool),
+                        listener,
+                        self.draining.clone(),
+                    ));
+                }
+                Err(error) => tracing::error!(
+                    "pool {}: could not register a listening socket: {error}",
+                    pool.name
+                ),
+            }
+        }
+        self.pools.insert(id, pool);
+    }
+}
+
+fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
+    match message {
+        ToRelay::PoolChanged(plan) => pool.state().changed(plan.settings),
+        ToRelay::PoolReported { state, .. } => pool.state().reported(state),
+        ToRelay::WorkerLaunched {
+            worker,
+            pid,
+            socket,
+            probe,
+            ..
+        } => {
+            pool.state().worker_launched(worker, pid, socket.clone());
+            if probe {
+                task::spawn_local(probe::run(Rc::clone(pool), worker, socket));
+            }
+        }
+        ToRelay::WorkerOffered {
+            worker,
+            slots,
+            maximum_requests,
+            ..
+        } => {
+            pool.state().worker_offered(worker, slots, maximum_requests);
+        }
+        ToRelay::WorkerRetired { worker, .. } => pool.state().worker_retired(worker),
+        ToRelay::WorkerOverdue { worker, .. } => pool.state().worker_overdue(worker),
+        ToRelay::WorkerGone { worker, .. } => pool.state().worker_gone(worker),
+        ToRelay::Begin { .. } | ToRelay::PoolAdded(_) | ToRelay::Drain => {}
+    }
+}
