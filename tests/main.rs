@@ -1,0 +1,21 @@
+//! Black-box tests: the built binary with real hosts and real applications.
+//!
+//! One module a theme. Every test has a folder, sockets and processes of its own, so they run in parallel; all wait for conditions with
+//! a deadline, none for time to pass. What they need from the system is listed in `support/tools.rs`; `make test` installs it.
+
+#![expect(
+    clippy::print_stderr,
+    reason = "a failed test shows the logs of what it ran"
+)]
+
+mod support;
+
+mod django;
+mod libfcgi;
+mod nginx;
+mod peers;
+mod php;
+mod reload;
+mod serve;
+mod workers;
+mod wsgi;

@@ -1,0 +1,204 @@
+//! A host by hand: one FastCGI connection, and full control over what is written on it and when.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+use stockade_protocol::{
+    encode::{self, Role},
+    name_value::encode_pair,
+    record::{HEADER_LEN, Header, RecordType},
+};
+
+/// Longer than any answer may take; a client must fail rather than hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One connection.
+pub(crate) struct Fcgi {
+    stream: UnixStream,
+}
+
+/// What came back for one request.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    /// The response's head and body.
+    pub(crate) stdout: Vec<u8>,
+    /// The error stream.
+    pub(crate) stderr: Vec<u8>,
+    /// The END_REQUEST record came: protocolStatus.
+    pub(crate) ended: Option<u8>,
+}
+
+impl Answer {
+    /// The status in the head, 200 without one.
+    pub(crate) fn status(&self) -> u16 {
+        self.header("Status")
+            .and_then(|status| status.get(..3)?.parse().ok())
+            .unwrap_or(200)
+    }
+
+    /// A header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        self.parts().0.lines().find_map(|line| {
+            let (known, value) = line.split_once(':')?;
+            known
+                .eq_ignore_ascii_case(name)
+                .then(|| value.trim().to_owned())
+        })
+    }
+
+    /// The body.
+    pub(crate) fn body(&self) -> String {
+        self.parts().1
+    }
+
+    /// One line of the scripted worker's facts: "pid 4711".
+    pub(crate) fn fact(&self, name: &str) -> String {
+        self.body()
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+            .unwrap_or_else(|| panic!("no {name} in {self:?}"))
+            .to_owned()
+    }
+
+    /// The worker that answered.
+    pub(crate) fn pid(&self) -> i32 {
+        self.fact("pid").parse().expect("a pid is a number")
+    }
+
+    fn parts(&self) -> (String, String) {
+        let text = String::from_utf8_lossy(&self.stdout).replace("\r\n", "\n");
+        match text.split_once("\n\n") {
+            Some((head, body)) => (head.to_owned(), body.to_owned()),
+            None => (text, String::new()),
+        }
+    }
+}
+
+impl Fcgi {
+    /// Connects to a pool.
+    pub(crate) fn connect(socket: &Path) -> Self {
+        let stream = UnixStream::connect(socket)
+            .unwrap_or_else(|error| panic!("connect to {}: {error}", socket.display()));
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("the timeout is not zero");
+        Self { stream }
+    }
+
+    /// GET with this query string, on a connection that is kept, and its answer.
+    pub(crate) fn get(&mut self, query: &str) -> Answer {
+        self.ask("GET", query, &[])
+    }
+
+    /// Any method, and its answer.
+    pub(crate) fn ask(&mut self, method: &str, query: &str, body: &[u8]) -> Answer {
+        self.begin(method, query, body);
+        self.answer()
+            .unwrap_or_else(|error| panic!("{method} {query}: {error}"))
+    }
+
+    /// Sends a whole request with id 1.
+    pub(crate) fn begin(&mut self, method: &str, query: &str, body: &[u8]) {
+        self.write(&request(1, method, query, body))
+            .expect("the pool takes requests");
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// The answer to request 1; without END_REQUEST when the connection ended first.
+    pub(crate) fn answer(&mut self) -> io::Result<Answer> {
+        let mut answer = Answer::default();
+        while let Some((header, content)) = self.read_record()? {
+            match header.record_type() {
+                Some(RecordType::Stdout) => answer.stdout.extend(content),
+                Some(RecordType::Stderr) => answer.stderr.extend(content),
+                Some(RecordType::EndRequest) => {
+                    answer.ended = content.get(4).copied();
+                    break;
+                }
+                _ => {}
+            }
+        }
+        Ok(answer)
+    }
+
+    /// The next record; none at the end of the connection, however it ended.
+    pub(crate) fn read_record(&mut self) -> io::Result<Option<(Header, Vec<u8>)>> {
+        let mut header = [0; HEADER_LEN];
+        if !self.fill(&mut header)? {
+            return Ok(None);
+        }
+        let header =
+            Header::decode(&header).map_err(|error| io::Error::other(format!("{error:?}")))?;
+        let length = usize::from(header.content_length);
+        let mut content = vec![0; length + usize::from(header.padding_length)];
+        if !self.fill(&mut content)? {
+            return Ok(None);
+        }
+        content.truncate(length);
+        Ok(Some((header, content)))
+    }
+
+    /// Reads until the other side closes; what it said before.
+    pub(crate) fn read_to_close(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match self.stream.read_to_end(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(bytes),
+            other => other.map(|_| bytes),
+        }
+    }
+
+    /// False: the connection ended.
+    fn fill(&mut self, bytes: &mut [u8]) -> io::Result<bool> {
+        match self.stream.read_exact(bytes) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                Ok(false)
+            }
+            other => other.map(|()| true),
+        }
+    }
+}
+
+/// The bytes of a whole request, the connection to be kept.
+pub(crate) fn request(id: u16, method: &str, query: &str, body: &[u8]) -> Vec<u8> {
+    let mut bytes = head(id, method, query, Some(body.len()));
+    encode::stream(&mut bytes, RecordType::Stdin, id, body);
+    encode::stream_end(&mut bytes, RecordType::Stdin, id);
+    bytes
+}
+
+/// The same up to the body.
+pub(crate) fn head(id: u16, method: &str, query: &str, length: Option<usize>) -> Vec<u8> {
+    let length = length.map(|length| length.to_string());
+    let mut pairs = Vec::new();
+    for (name, value) in [
+        ("GATEWAY_INTERFACE", "CGI/1.1"),
+        ("SERVER_PROTOCOL", "HTTP/1.1"),
+        ("SERVER_NAME", "localhost"),
+        ("SERVER_PORT", "80"),
+        ("REQUEST_METHOD", method),
+        ("SCRIPT_NAME", ""),
+        ("PATH_INFO", "/"),
+        ("REQUEST_URI", "/"),
+        ("QUERY_STRING", query),
+        ("CONTENT_LENGTH", length.as_deref().unwrap_or_default()),
+    ] {
+        encode_pair(&mut pairs, name.as_bytes(), value.as_bytes());
+    }
+    let mut bytes = Vec::new();
+    encode::begin_request(&mut bytes, id, Role::Responder, true);
+    encode::params(&mut bytes, id, &pairs).expect("short pairs fit into records");
+    bytes
+}

@@ -1,0 +1,15 @@
+//! What the black-box tests share: the daemon under test, the hosts in front of it, and the means to watch both.
+
+pub(crate) mod built;
+pub(crate) mod deadline;
+pub(crate) mod fcgi;
+pub(crate) mod http;
+mod http_body;
+pub(crate) mod load;
+pub(crate) mod log;
+pub(crate) mod nginx;
+pub(crate) mod pattern;
+pub(crate) mod process;
+pub(crate) mod site;
+pub(crate) mod stockade;
+pub(crate) mod tools;

@@ -1,0 +1,88 @@
+//! What the tests need from the system. A missing program is a failure that says how to get it, never a test left out.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::{User, geteuid};
+
+/// The account that pools and nginx run as when the tests are root; Debian's nginx and base-passwd have it.
+pub(crate) const POOL_USER: &str = "www-data";
+/// The account of the relay when the tests are root.
+pub(crate) const RELAY_USER: &str = "stockade";
+
+/// Whether the tests run as root, so that everything else must become somebody.
+pub(crate) fn root() -> bool {
+    geteuid().is_root()
+}
+
+/// The account `name`, which must exist.
+pub(crate) fn account(name: &str) -> User {
+    User::from_name(name)
+        .expect("the accounts can be read")
+        .unwrap_or_else(|| {
+            panic!(
+                "as root the tests need the account {name}: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {name}"
+            )
+        })
+}
+
+/// nginx.
+pub(crate) fn nginx() -> PathBuf {
+    program("nginx", "apt-get install nginx")
+}
+
+/// php-cgi.
+pub(crate) fn php_cgi() -> PathBuf {
+    program("php-cgi", "apt-get install php-cgi")
+}
+
+/// The C compiler; with it, the header that says libfcgi can be linked.
+pub(crate) fn cc() -> PathBuf {
+    assert!(
+        Path::new("/usr/include/fcgiapp.h").exists(),
+        "libfcgi's headers are missing: apt-get install libfcgi-dev"
+    );
+    program("cc", "apt-get install gcc libc6-dev")
+}
+
+/// The system's Python: readable by every account, which one from a personal installation seldom is.
+pub(crate) fn python() -> PathBuf {
+    let python = PathBuf::from("/usr/bin/python3");
+    assert!(
+        python.exists(),
+        "{} is missing: apt-get install python3",
+        python.display()
+    );
+    python
+}
+
+/// The virtual environment with Django: `STOCKADE_TEST_VENV`, else `target/venv`, where `make test` puts it.
+pub(crate) fn django_environment() -> PathBuf {
+    let environment = env::var_os("STOCKADE_TEST_VENV").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv"),
+        PathBuf::from,
+    );
+    let django = fs::read_dir(environment.join("lib"))
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .any(|version| version.path().join("site-packages/django").is_dir());
+    assert!(
+        django,
+        "Django is missing: /usr/bin/python3 -m venv {0} && {0}/bin/pip install -r tests/requirements.txt",
+        environment.display()
+    );
+    environment
+}
+
+fn program(name: &str, remedy: &str) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        // an ordinary user's PATH seldom has these two
+        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
+        .unwrap_or_else(|| panic!("{name} is missing: {remedy}"))
+}

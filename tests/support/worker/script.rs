@@ -1,0 +1,265 @@
+//! What a request's query string can ask for, in the order in which it is done:
+//!
+//! | word | effect |
+//! | --- | --- |
+//! | `unread` | the body is not read |
+//! | `stdout=TEXT` `stderr=TEXT` | a line on the worker's own standard output or error |
+//! | `report=TEXT` | FCGI_STDERR |
+//! | `leak=MIB` | takes memory and keeps it |
+//! | `wait=PATH` | does not go on while there is no such file |
+//! | `sleep=MS` | takes its time, deaf to everything |
+//! | `crash=before-head` `after-head` `mid-body` | is killed (SIGKILL, no core file) there |
+//! | `exit=STATUS` | exits before the head |
+//! | `garbage` | writes what is not FastCGI, and goes on to the next connection |
+//! | `no-head` | a body without a head |
+//! | `status=LINE` | the Status header; default none, so 200 |
+//! | `cause` | a Stockade-Cause header of its own |
+//! | `write-slowly=MS` | waits that long before each record of the body |
+//! | `big=BYTES` | the body is so much of the pattern |
+//! | `echo` | the body is the request's |
+//! | `show=NAME` | the body is this parameter |
+//! | `environment` | the body is the process's environment |
+//! | `close-early` | closes the connection before the end of the response |
+//! | `exit-after=N` | exits with status 0 when N requests have been answered, unannounced |
+//!
+//! Without a word about the body it is a few facts, one a line: `pid`, `requests`, `generation`, `length` and `wrong` of the request's
+//! body against the pattern.
+
+use std::{
+    env,
+    io::{self, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    process,
+    time::Duration,
+};
+
+use nix::sys::signal::{Signal, raise};
+
+use crate::{
+    Life,
+    pattern::{Checker, Maker},
+    records::{self, Kind, Request},
+    tell,
+};
+
+const RECORD: usize = 32 * 1024;
+
+/// What comes after a request.
+pub(crate) enum Outcome {
+    /// The next one.
+    Next,
+    /// The end, with this status.
+    Exit(u8),
+}
+
+/// Answers one request.
+pub(crate) fn run(
+    connection: &mut UnixStream,
+    request: Request,
+    life: &mut Life,
+) -> io::Result<Outcome> {
+    let script = Script::of(&request);
+    let (checker, body) = script.read_body(connection, &request)?;
+    if let Some(status) = script.before_head(connection, &request, life)? {
+        return Ok(Outcome::Exit(status));
+    }
+    let mut answer = Answer {
+        connection,
+        id: request.id,
+        slowly: script.milliseconds("write-slowly"),
+    };
+    if !script.has("no-head") {
+        answer.write(script.head().as_bytes())?;
+    }
+    script.crash_at("after-head");
+    if let Some(length) = script.number("big") {
+        answer.write_pattern(length, &script)?;
+    } else if script.has("echo") {
+        answer.write(&body)?;
+    } else {
+        answer.write(script.text(&request, life, checker).as_bytes())?;
+    }
+    if script.has("close-early") {
+        return Err(io::Error::other("asked to close early"));
+    }
+    request.end(connection)?;
+    match script.number("exit-after") {
+        Some(limit) if life.requests >= limit => Ok(Outcome::Exit(0)),
+        _ => Ok(Outcome::Next),
+    }
+}
+
+/// The words of one query string.
+struct Script {
+    words: Vec<(String, String)>,
+}
+
+impl Script {
+    fn of(request: &Request) -> Self {
+        let query = request.parameters.get("QUERY_STRING");
+        let words = query
+            .into_iter()
+            .flat_map(|query| query.split('&'))
+            .map(|word| {
+                let (name, value) = word.split_once('=').unwrap_or((word, ""));
+                (name.to_owned(), value.replace('+', " "))
+            })
+            .collect();
+        Self { words }
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.words
+            .iter()
+            .find(|(word, _)| word == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.get(name)?.parse().ok()
+    }
+
+    fn milliseconds(&self, name: &str) -> Option<Duration> {
+        self.number(name).map(Duration::from_millis)
+    }
+
+    fn crash_at(&self, place: &str) {
+        if self.get("crash") == Some(place) {
+            raise(Signal::SIGKILL).expect("a process may signal itself");
+        }
+    }
+
+    /// What the body was, and the body itself when it is to be echoed.
+    fn read_body(
+        &self,
+        connection: &mut UnixStream,
+        request: &Request,
+    ) -> io::Result<(Checker, Vec<u8>)> {
+        let (mut checker, mut kept) = (Checker::default(), Vec::new());
+        if self.has("unread") {
+            return Ok((checker, kept));
+        }
+        while let Some(piece) = request.read_body(connection)? {
+            checker.take(&piece);
+            if self.has("echo") {
+                kept.extend(piece);
+            }
+        }
+        Ok((checker, kept))
+    }
+
+    /// Everything up to the head; a status to exit with, if that was asked for.
+    fn before_head(
+        &self,
+        connection: &mut UnixStream,
+        request: &Request,
+        life: &mut Life,
+    ) -> io::Result<Option<u8>> {
+        if let Some(text) = self.get("stdout") {
+            writeln!(io::stdout(), "{text}")?;
+        }
+        if let Some(text) = self.get("stderr") {
+            tell(text);
+        }
+        if let Some(text) = self.get("report") {
+            records::write(connection, Kind::STDERR, request.id, text.as_bytes())?;
+        }
+        if let Some(mebibytes) = self.number("leak") {
+            for _ in 0..mebibytes {
+                // written to, or the kernel would not give it
+                life.leaked.push(vec![1; 1024 * 1024]);
+            }
+        }
+        if let Some(path) = self.get("wait") {
+            while !Path::new(path).exists() {
+                sleep(Duration::from_millis(5));
+            }
+        }
+        if let Some(duration) = self.milliseconds("sleep") {
+            sleep(duration);
+        }
+        self.crash_at("before-head");
+        if self.has("garbage") {
+            connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+            return Err(io::Error::other("asked to break the protocol"));
+        }
+        let exit = self
+            .number("exit")
+            .and_then(|status| u8::try_from(status).ok());
+        Ok(exit)
+    }
+
+    fn head(&self) -> String {
+        let mut head = String::from("Content-Type: text/plain\r\n");
+        if let Some(status) = self.get("status") {
+            head.push_str(&format!("Status: {status}\r\n"));
+        }
+        if self.has("cause") {
+            head.push_str("Stockade-Cause: forged\r\n");
+        }
+        head + "\r\n"
+    }
+
+    fn text(&self, request: &Request, life: &Life, checker: Checker) -> String {
+        if let Some(name) = self.get("show") {
+            return request.parameters.get(name).cloned().unwrap_or_default();
+        }
+        if self.has("environment") {
+            return env::vars()
+                .map(|(name, value)| format!("{name}={value}\n"))
+                .collect();
+        }
+        format!(
+            "pid {}\nrequests {}\ngeneration {}\nlength {}\nwrong {}\n",
+            process::id(),
+            life.requests,
+            life.generation,
+            checker.length(),
+            checker.wrong()
+        )
+    }
+}
+
+/// The body of a response, in records.
+struct Answer<'a> {
+    connection: &'a mut UnixStream,
+    id: u16,
+    slowly: Option<Duration>,
+}
+
+impl Answer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for piece in bytes.chunks(RECORD) {
+            if let Some(pause) = self.slowly {
+                sleep(pause);
+            }
+            records::write(self.connection, Kind::STDOUT, self.id, piece)?;
+        }
+        Ok(())
+    }
+
+    fn write_pattern(&mut self, length: u64, script: &Script) -> io::Result<()> {
+        let (mut maker, mut written) = (Maker::new(length), 0);
+        while let Some(piece) = maker.next_piece() {
+            self.write(piece)?;
+            written += piece.len() as u64;
+            if written >= length / 2 {
+                script.crash_at("mid-body");
+            }
+        }
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "taking its time is what the request asked for"
+)]
+fn sleep(duration: Duration) {
+    std::thread::sleep(duration);
+}
