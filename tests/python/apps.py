@@ -251,6 +251,12 @@ def app_busy(environ, start_response):
     return [b"finished"]
 
 
+def app_reading(environ, start_response):
+    print("reading", flush=True)
+    start_response("200 OK", TEXT)
+    return [environ["wsgi.input"].read()]
+
+
 def app_early(environ, start_response):
     """Does not read its body."""
     start_response("200 OK", TEXT)

@@ -16,7 +16,7 @@ use nix::{
     unistd::{dup2_stdin, pipe2},
 };
 use pyo3::{
-    exceptions::{PyOSError, PySystemExit},
+    exceptions::PySystemExit,
     prelude::*,
     types::{PyCFunction, PyDict},
 };
@@ -35,7 +35,8 @@ const REPORT: &CStr = pyo3::ffi::c_str!(include_str!("../python/report.py"));
 /// Runs a worker; its exit status. The launcher's bootstrap calls it with what follows it on the command line.
 #[pyfunction]
 pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
-    let arguments = Arguments::parse(words).map_err(PySystemExit::new_err)?;
+    let arguments = Arguments::parse(words)
+        .map_err(|sentence| PySystemExit::new_err(format!("stockade: {sentence}")))?;
     let environment = py.import("os")?.getattr("environ")?;
     let control = take_control(&environment)?;
     let pool = environment
@@ -187,5 +188,5 @@ fn serve_in_threads(py: Python<'_>, worker: &Arc<Worker>) -> PyResult<()> {
 }
 
 fn failed(step: &str, error: &io::Error) -> PyErr {
-    PyOSError::new_err(format!("could not {step}: {error}"))
+    PySystemExit::new_err(format!("stockade: could not {step}: {error}"))
 }
