@@ -217,3 +217,54 @@ fn record(out: &mut Vec<u8>, kind: RecordType, id: u16, content: &[u8]) {
     out.extend_from_slice(&Header::new(kind, id, length).encode());
     out.extend_from_slice(content.get(..usize::from(length)).unwrap_or(content));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{get_values, params, response_end, stream, stream_end};
+    use crate::record::{HEADER_LEN, RecordType};
+
+    #[test]
+    fn parameters_in_one_record_are_followed_by_the_empty_one() {
+        let mut out = Vec::new();
+        params(&mut out, 7, b"\x01\x01Ab").unwrap();
+        assert_eq!(
+            out,
+            b"\x01\x04\x00\x07\x00\x04\x00\x00\x01\x01Ab\x01\x04\x00\x07\x00\x00\x00\x00"
+        );
+        out.clear();
+        params(&mut out, 7, b"").unwrap();
+        assert_eq!(
+            out, b"\x01\x04\x00\x07\x00\x00\x00\x00",
+            "only the empty one"
+        );
+    }
+
+    #[test]
+    fn a_long_stream_takes_several_records() {
+        let mut out = Vec::new();
+        stream(&mut out, RecordType::Stdin, 1, &[b'x'; 32 * 1024 + 1]);
+        assert_eq!(out.len(), 32 * 1024 + 1 + 2 * HEADER_LEN);
+        assert!(out.ends_with(b"\x01\x05\x00\x01\x00\x01\x00\x00x"));
+        stream_end(&mut out, RecordType::Stdin, 1);
+        assert!(out.ends_with(b"\x01\x05\x00\x01\x00\x00\x00\x00"));
+    }
+
+    #[test]
+    fn a_response_ends_with_both_records() {
+        let mut out = Vec::new();
+        response_end(&mut out, 258, 1);
+        assert_eq!(
+            out,
+            b"\x01\x06\x01\x02\x00\x00\x00\x00\x01\x03\x01\x02\x00\x08\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00"
+        );
+    }
+
+    #[test]
+    fn values_that_do_not_fit_are_left_out() {
+        let long = "N".repeat(65_000);
+        let mut out = Vec::new();
+        get_values(&mut out, &[&long, &long, "FCGI_MAX_REQS"]);
+        assert_eq!(out.len(), HEADER_LEN + 5 + 65_000 + 15);
+        assert!(out.ends_with(b"FCGI_MAX_REQS"));
+    }
+}

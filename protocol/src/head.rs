@@ -223,3 +223,89 @@ fn agree<T: Copy + PartialEq>(place: &mut Option<T>, value: Option<T>) -> Option
     let value = value?;
     (*place.get_or_insert(value) == value).then_some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Head, HeadError, fields, find_end, parse};
+
+    #[test]
+    fn a_blank_line_ends_the_head() {
+        for (bytes, end) in [
+            (&b"A: b\n\nx"[..], Some(6)),
+            (b"A: b\r\n\r\nx", Some(8)),
+            (b"A: b\n\r\n\n", Some(7)),
+            (b"A: b\r\n\n", Some(7)),
+            (b"\n", Some(1)),
+            (b"\r\n", Some(2)),
+            (b"", None),
+            (b"A: b\r\n\r", None),
+            (b"A: b\r\r\n", None),
+        ] {
+            for scanned in 0..end.unwrap_or(bytes.len() + 1) {
+                assert_eq!(
+                    find_end(bytes, scanned),
+                    end,
+                    "{} from {scanned}",
+                    bytes.escape_ascii()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn all_fields_are_read() {
+        let head = b"Status: 418 I'm a teapot\r\nCONTENT-TYPE: text/html\r\nLocation:\r\nContent-length: 12 \r\n\r\nA: b\n";
+        let expected = Head {
+            status: 418,
+            has_status: true,
+            has_location: false,
+            has_content_type: true,
+            content_length: Some(12),
+        };
+        assert_eq!(parse(head), Ok(expected));
+        let pairs: Vec<_> = fields(head).collect();
+        let expected: [(&[u8], &[u8]); 4] = [
+            (b"Status", b"418 I'm a teapot"),
+            (b"CONTENT-TYPE", b"text/html"),
+            (b"Location", b""),
+            (b"Content-length", b"12"),
+        ];
+        assert_eq!(pairs, expected);
+    }
+
+    #[test]
+    fn bad_lines_are_refused() {
+        for (head, error) in [
+            (&b"A: b\n"[..], HeadError::Unfinished),
+            (b"A: b", HeadError::Unfinished),
+            (b"\n", HeadError::Empty),
+            (b"nonsense\n\n", HeadError::NoColon),
+            (b": b\n\n", HeadError::Name),
+            (b"A b: c\n\n", HeadError::Name),
+            (b"A : c\n\n", HeadError::Name),
+            (b"A\0: c\n\n", HeadError::Name),
+            (b"A: b\rC: d\n\n", HeadError::Value),
+            (b"A: b\0\n\n", HeadError::Value),
+            (b" A: b\n\n", HeadError::Folded),
+            (b"A: b\n\tc\n\n", HeadError::Folded),
+            (b"HTTP/1.0 200 OK\nA: b\n\n", HeadError::NonParsed),
+            (b"Status: 200\nStatus: 404\n\n", HeadError::Status),
+            (b"Content-Length: -1\n\n", HeadError::ContentLength),
+            (b"Content-Length:\n\n", HeadError::ContentLength),
+            (b"Content-Length: 1, 2\n\n", HeadError::ContentLength),
+            (
+                b"Content-Length: 1\nContent-Length: 2\n\n",
+                HeadError::ContentLength,
+            ),
+            (
+                b"Content-Length: 99999999999999999999\n\n",
+                HeadError::ContentLength,
+            ),
+        ] {
+            assert_eq!(parse(head), Err(error), "{}", head.escape_ascii());
+        }
+        assert!(
+            parse(b"Status: 200\nStatus: 200 OK\nContent-Length: 1\nContent-Length: 1\n\n").is_ok()
+        );
+    }
+}

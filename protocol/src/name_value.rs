@@ -144,3 +144,34 @@ fn encode_len(out: &mut Vec<u8>, length: u32) {
         out.extend_from_slice(&[a | LONG, b, c, d]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_LEN, Pairs, encode_pair, pair_len};
+
+    #[test]
+    fn a_length_takes_one_byte_below_128_and_four_from_there() {
+        for (len, bytes) in [
+            (0, &b"\x00"[..]),
+            (127, b"\x7f"),
+            (128, b"\x80\x00\x00\x80"),
+            (65_536, b"\x80\x01\x00\x00"),
+        ] {
+            let value = vec![b'v'; len];
+            let mut out = Vec::new();
+            encode_pair(&mut out, b"N", &value);
+            assert_eq!(out, [b"\x01", bytes, b"N", &value].concat());
+            assert_eq!(pair_len(1, len), out.len());
+            assert_eq!(pair_len(len, 1), out.len());
+            let expected = (&b"N"[..], &value[..]);
+            assert_eq!(Pairs::new(&out).collect::<Vec<_>>(), [Ok(expected)]);
+        }
+    }
+
+    #[test]
+    fn what_has_no_encoding_has_no_length() {
+        assert_eq!(pair_len(MAX_LEN, 0), MAX_LEN + 5);
+        assert_eq!(pair_len(MAX_LEN + 1, 0), 0);
+        assert_eq!(pair_len(0, usize::MAX), 0);
+    }
+}

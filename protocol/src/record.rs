@@ -204,3 +204,54 @@ impl fmt::Display for RecordError {
 }
 
 impl Error for RecordError {}
+
+#[cfg(test)]
+mod tests {
+    use super::{HEADER_LEN, Header, RecordError, RecordType, UnknownRecordType, patch};
+
+    #[test]
+    fn every_type_has_its_number() {
+        for number in 0..=u8::MAX {
+            match RecordType::try_from(number) {
+                Ok(kind) => assert_eq!(u8::from(kind), number),
+                Err(error) => {
+                    assert_eq!(error, UnknownRecordType(number));
+                    assert!(!(1..=11).contains(&number));
+                }
+            }
+        }
+        assert_eq!(u8::from(RecordType::UnknownType), 11);
+    }
+
+    #[test]
+    fn a_header_is_eight_bytes_in_network_order() {
+        let bytes = *b"\x01\x05\x02\x03\x04\x05\x06\x07";
+        let header = Header::decode(&bytes).unwrap();
+        assert_eq!(
+            (
+                header.request_id,
+                header.content_length,
+                header.padding_length
+            ),
+            (0x0203, 0x0405, 6)
+        );
+        assert_eq!(header.record_type(), Some(RecordType::Stdin));
+        assert_eq!(header.encode(), *b"\x01\x05\x02\x03\x04\x05\x06\x00");
+        assert_eq!(
+            Header::decode(b"\x00\x05\x02\x03\x04\x05\x06\x07"),
+            Err(RecordError::Version(0))
+        );
+        assert_eq!(Header { kind: 12, ..header }.record_type(), None);
+    }
+
+    #[test]
+    fn patch_writes_all_or_nothing() {
+        let header = Header::new(RecordType::Stdout, 1, 2);
+        let mut buffer = [0xff; HEADER_LEN + 1];
+        assert!(patch(&mut buffer, header));
+        assert_eq!(buffer, *b"\x01\x06\x00\x01\x00\x02\x00\x00\xff");
+        let mut short = [0xff; HEADER_LEN - 1];
+        assert!(!patch(&mut short, header));
+        assert_eq!(short, [0xff; HEADER_LEN - 1]);
+    }
+}

@@ -253,3 +253,77 @@ fn padding(left: usize) -> Place {
         Place::Padding(left)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::RecordError, Span, Splitter};
+
+    const RECORD: &[u8] = b"\x01\x06\x00\x01\x00\x02\x01\x00ok\x00";
+
+    #[test]
+    fn a_record_in_one_input_is_one_whole_fragment() {
+        let mut splitter = Splitter::new();
+        let input = [b"?", RECORD, RECORD].concat();
+        let fragment = splitter.next(&input, 1).unwrap().unwrap();
+        assert_eq!(fragment.header_at, Some(1));
+        assert_eq!(fragment.content, Span { start: 9, end: 11 });
+        assert_eq!(fragment.end, 12);
+        assert!(fragment.first && fragment.last && fragment.is_whole());
+        let second = splitter.next(&input, fragment.end).unwrap().unwrap();
+        assert_eq!((second.header_at, second.end), (Some(12), 23));
+        assert_eq!(splitter.next(&input, second.end), Ok(None));
+        assert!(splitter.at_boundary());
+    }
+
+    #[test]
+    fn a_cut_record_is_whole_in_no_fragment() {
+        for at in 1..RECORD.len() {
+            let (one, two) = RECORD.split_at(at);
+            let mut splitter = Splitter::new();
+            let mut fragments = Vec::new();
+            for input in [one, two] {
+                let mut from = 0;
+                while let Some(fragment) = splitter.next(input, from).unwrap() {
+                    from = fragment.end;
+                    fragments.push(fragment);
+                }
+                assert_eq!(splitter.at_boundary(), input == two);
+            }
+            assert!(
+                fragments.iter().all(|fragment| !fragment.is_whole()),
+                "cut at {at}"
+            );
+            let first = fragments.first().unwrap();
+            assert_eq!(
+                first.header_at.is_some(),
+                at > 8,
+                "header and content in one input, cut at {at}"
+            );
+            assert_eq!(fragments.len(), if at == 9 { 2 } else { 1 }, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn an_offset_behind_the_input_is_its_end() {
+        assert_eq!(Splitter::new().next(RECORD, 99), Ok(None));
+    }
+
+    #[test]
+    fn an_error_stays() {
+        let mut splitter = Splitter::new();
+        let error = Err(RecordError::Version(b'G'));
+        assert_eq!(splitter.next(b"GET", 0), error);
+        assert_eq!(splitter.next(RECORD, 0), error);
+        assert_eq!(splitter.next(b"", 0), error);
+        assert!(!splitter.at_boundary());
+    }
+
+    #[test]
+    fn a_span_of_another_input_is_empty() {
+        let span = Span { start: 2, end: 5 };
+        assert_eq!(span.of(b"abcdef"), b"cde");
+        assert_eq!(span.of(b"abcd"), b"");
+        assert_eq!((span.len(), span.is_empty()), (3, false));
+        assert_eq!(Span { start: 5, end: 2 }.len(), 0);
+    }
+}

@@ -1,0 +1,282 @@
+//! The lives of requests on a connection.
+
+use stockade_protocol::{
+    application::{Application, Limits},
+    encode,
+};
+
+use crate::wire::{
+    ABORT, BEGIN, CLOSE, DATA, END, KEEP, LIMITS, PARAMS, STDERR, STDIN, STDOUT, answered, heard,
+    listener, record, records,
+};
+
+#[test]
+fn a_late_or_missing_end_of_stdin_is_not_waited_for() {
+    let mut host = listener(LIMITS);
+    host.read(&[record(BEGIN, 1, &KEEP, 0), record(PARAMS, 1, b"", 0)].concat());
+    assert_eq!(
+        host.told.lines(),
+        ["begin 1 Responder keep", "params-end 1"]
+    );
+    assert!(!host.application.stdin_ended(1));
+    assert!(!host.application.finished(1), "kept");
+    assert!(host.application.idle());
+    host.read(&record(STDIN, 1, b"", 0));
+    assert_eq!(host.told.lines().len(), 2, "swallowed");
+    assert!(host.application.idle());
+}
+
+#[test]
+fn what_follows_the_end_of_a_stream_is_ignored() {
+    let wire = [
+        record(BEGIN, 1, &[0, 3, 1, 0, 0, 0, 0, 0], 0),
+        record(PARAMS, 1, b"", 0),
+        record(PARAMS, 1, b"\x01\x00A", 0),
+        record(PARAMS, 1, b"", 0),
+        record(STDIN, 1, b"a", 0),
+        record(STDIN, 1, b"", 0),
+        record(STDIN, 1, b"b", 0),
+        record(STDIN, 1, b"", 0),
+        record(DATA, 1, b"c", 0),
+        record(DATA, 1, b"", 0),
+        record(DATA, 1, b"d", 0),
+        record(DATA, 1, b"", 0),
+    ];
+    let told = [
+        "begin 1 Filter keep",
+        "params-end 1",
+        "stdin 1 a",
+        "stdin-end 1",
+        "data 1 c",
+        "data-end 1",
+    ];
+    assert_eq!(heard(&wire.concat()), told);
+}
+
+#[test]
+fn what_only_applications_send_is_ignored_from_a_host() {
+    let wire = [
+        record(BEGIN, 1, &KEEP, 0),
+        record(STDOUT, 1, b"x", 0),
+        record(END, 1, &[0; 8], 0),
+    ];
+    assert_eq!(heard(&wire.concat()), ["begin 1 Responder keep"]);
+}
+
+#[test]
+fn begin_for_an_active_id_breaks_the_connection() {
+    let wire = [record(BEGIN, 5, &KEEP, 0), record(BEGIN, 5, &KEEP, 0)].concat();
+    assert_eq!(
+        heard(&wire)[1],
+        "error: the web server began request 5 twice"
+    );
+    let short = heard(&record(BEGIN, 5, &KEEP[..7], 0));
+    assert_eq!(
+        short,
+        ["error: the web server sent BeginRequest with 7 bytes, not 8"]
+    );
+    assert_eq!(
+        heard(&record(BEGIN, 5, &[&KEEP[..], b"more"].concat(), 0)),
+        ["begin 5 Responder keep"]
+    );
+}
+
+#[test]
+fn one_request_too_many_is_refused_and_the_first_served() {
+    let mut host = listener(Limits {
+        requests: 1,
+        ..LIMITS
+    });
+    host.read(
+        &[
+            record(BEGIN, 1, &KEEP, 0),
+            record(BEGIN, 3, &KEEP, 0),
+            record(PARAMS, 3, b"\x01\x00A", 0),
+            record(PARAMS, 3, b"", 0),
+            record(STDIN, 3, b"", 0),
+            record(ABORT, 3, b"", 0),
+            record(PARAMS, 1, b"", 0),
+        ]
+        .concat(),
+    );
+    assert_eq!(
+        host.told.lines(),
+        [
+            "begin 1 Responder keep",
+            "too-many-requests 3",
+            "params-end 1"
+        ]
+    );
+    assert_eq!(host.application.active(), 1);
+    assert!(!host.application.finished(3));
+    assert!(!host.application.finished(1));
+    host.read(&record(BEGIN, 3, &KEEP, 0));
+    assert_eq!(host.told.lines()[3], "begin 3 Responder keep");
+}
+
+#[test]
+fn ids_are_any_and_free_again_after_the_answer() {
+    let mut host = listener(LIMITS);
+    let ids = [1, 255, 256, 257, 32_767, 65_535, 1, 65_535, 2];
+    for id in ids {
+        host.read(
+            &[
+                record(BEGIN, id, &KEEP, 0),
+                record(PARAMS, id, b"", 0),
+                record(STDIN, id, b"", 0),
+            ]
+            .concat(),
+        );
+        let told = host.told.lines();
+        let last: Vec<_> = told.iter().rev().take(3).rev().collect();
+        assert_eq!(
+            last,
+            [
+                &format!("begin {id} Responder keep"),
+                &format!("params-end {id}"),
+                &format!("stdin-end {id}")
+            ]
+        );
+        assert!(!host.application.finished(id));
+
+        let mut out = Vec::new();
+        encode::response_end(&mut out, id, 0);
+        assert!(
+            records(&out)
+                .iter()
+                .all(|(fragment, _)| fragment.header.request_id == id),
+            "echoed"
+        );
+    }
+    assert!(host.application.idle());
+}
+
+#[test]
+fn records_of_an_inactive_id_are_ignored_and_counted() {
+    let mut host = listener(LIMITS);
+    let late = [
+        record(STDIN, 9, &[b'x'; 1000], 0),
+        record(PARAMS, 9, b"x", 0),
+        record(ABORT, 9, b"", 0),
+    ]
+    .concat();
+    host.read(&late);
+    assert_eq!(host.told.lines(), [""; 0]);
+    assert_eq!(host.application.ignored(), late.len() as u64);
+    host.read(&late);
+    assert_eq!(host.application.ignored(), 2 * late.len() as u64);
+    host.read(&record(BEGIN, 1, &KEEP, 0));
+    assert_eq!(host.application.ignored(), 0);
+
+    let wire = [
+        record(STDOUT, 2, b"x", 0),
+        record(END, 2, &[0; 8], 0),
+        record(STDERR, 2, b"x", 0),
+    ];
+    assert_eq!(answered(&wire.concat()), [""; 0]);
+}
+
+#[test]
+fn abort_is_told_once_at_any_phase() {
+    let phases = [
+        record(BEGIN, 1, &KEEP, 0),
+        record(PARAMS, 1, b"\x01\x00A", 0),
+        record(PARAMS, 1, b"", 0),
+        record(STDIN, 1, b"a", 0),
+        record(STDIN, 1, b"", 0),
+    ];
+    for until in 1..=phases.len() {
+        let mut host = listener(LIMITS);
+        host.read(&phases[..until].concat());
+        let before = host.told.lines();
+        host.read(&record(ABORT, 1, b"", 0));
+        host.read(&record(ABORT, 1, b"", 0));
+        host.read(&phases[until..].concat());
+        let told = host.told.lines();
+        assert_eq!(
+            told,
+            [&before[..], &["abort 1".to_owned()]].concat(),
+            "after {until} records"
+        );
+        assert_eq!(host.application.active(), 1, "until it is finished");
+        assert!(!host.application.finished(1));
+        host.read(&record(ABORT, 1, b"", 0));
+        assert_eq!(host.told.lines(), told, "late");
+    }
+}
+
+#[test]
+fn abort_does_not_hurt_the_siblings() {
+    let wire = [
+        record(BEGIN, 1, &KEEP, 0),
+        record(BEGIN, 2, &KEEP, 0),
+        record(PARAMS, 2, b"", 0),
+        record(STDIN, 2, b"a", 0),
+        record(ABORT, 1, b"", 0),
+        record(STDIN, 2, b"b", 0),
+        record(STDIN, 2, b"", 0),
+    ];
+    let told = heard(&wire.concat());
+    assert_eq!(
+        told[2..],
+        [
+            "params-end 2",
+            "stdin 2 a",
+            "abort 1",
+            "stdin 2 b",
+            "stdin-end 2"
+        ]
+    );
+}
+
+#[test]
+fn the_connection_closes_after_the_last_request_if_one_asked_for_it() {
+    let mut host = listener(LIMITS);
+    host.read(&record(BEGIN, 1, &KEEP, 0));
+    assert!(!host.application.finished(1));
+    host.read(&[record(BEGIN, 1, &CLOSE, 0), record(BEGIN, 2, &KEEP, 0)].concat());
+    assert!(!host.application.finished(1), "another is active");
+    assert!(host.application.finished(2));
+
+    let mut refused = listener(LIMITS);
+    refused.read(&record(BEGIN, 1, &[0, 9, 0, 0, 0, 0, 0, 0], 0));
+    assert_eq!(refused.told.lines(), ["unknown-role 1"]);
+    assert!(
+        refused.application.finished(1),
+        "a refused request closes, too"
+    );
+}
+
+#[test]
+fn every_role_is_told_and_an_unknown_one_refused() {
+    for (role, name) in [(1, "Responder"), (2, "Authorizer"), (3, "Filter")] {
+        let wire = record(BEGIN, 1, &[0, role, 0, 0, 0, 0, 0, 0], 0);
+        assert_eq!(heard(&wire), [format!("begin 1 {name} close")]);
+    }
+    for role in [[0, 0], [0, 4], [1, 1]] {
+        let begin = record(BEGIN, 1, &[role[0], role[1], 1, 0, 0, 0, 0, 0], 0);
+        let wire = [begin, record(PARAMS, 1, b"", 0), record(STDIN, 1, b"", 0)].concat();
+        assert_eq!(heard(&wire), ["unknown-role 1"]);
+    }
+    let responder = [
+        record(BEGIN, 1, &KEEP, 0),
+        record(PARAMS, 1, b"", 0),
+        record(DATA, 1, b"x", 0),
+    ]
+    .concat();
+    assert_eq!(
+        heard(&responder)[1..],
+        ["params-end 1"],
+        "only a filter gets data"
+    );
+}
+
+#[test]
+fn open_requests_are_limited() {
+    let mut host = listener(LIMITS);
+    for id in 1..=u16::MAX {
+        host.read(&record(BEGIN, id, &KEEP, 0));
+    }
+    assert_eq!(host.application.active(), LIMITS.requests);
+    assert_eq!(Application::new(LIMITS).active(), 0);
+}

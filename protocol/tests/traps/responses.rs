@@ -1,0 +1,122 @@
+//! What applications answer.
+
+use stockade_protocol::{
+    encode::{self, ProtocolStatus},
+    head::{self, HeadError},
+    record::RecordType,
+};
+
+use crate::wire::{
+    ABORT, BEGIN, DATA, END, GET_VALUES, KEEP, PARAMS, STDERR, STDIN, STDOUT, answered, record,
+};
+
+#[test]
+fn an_empty_stdout_ends_the_response_and_the_encoder_never_sends_one_in_the_middle() {
+    let wire = [
+        record(STDOUT, 1, b"a", 0),
+        record(STDOUT, 1, b"", 0),
+        record(STDOUT, 1, b"late", 0),
+    ];
+    let end = [record(STDOUT, 1, b"", 0), record(END, 1, &[0; 8], 0)].concat();
+    assert_eq!(
+        answered(&[wire.concat(), end].concat()),
+        ["stdout a", "stdout-end", "end 0 0"]
+    );
+    let mut out = Vec::new();
+    encode::stream(&mut out, RecordType::Stdout, 1, b"");
+    assert_eq!(out, b"");
+}
+
+#[test]
+fn stderr_comes_at_any_time_and_needs_no_end() {
+    let wire = [
+        record(STDERR, 1, b"one", 0),
+        record(STDOUT, 1, b"a", 0),
+        record(STDERR, 1, b"", 0),
+        record(STDERR, 1, b"two", 0),
+        record(STDOUT, 1, b"", 0),
+        record(STDERR, 1, b"three", 0),
+        record(END, 1, &[0; 8], 0),
+    ];
+    let told = [
+        "stderr one",
+        "stdout a",
+        "stderr two",
+        "stdout-end",
+        "stderr three",
+        "end 0 0",
+    ];
+    assert_eq!(answered(&wire.concat()), told);
+}
+
+#[test]
+fn an_end_without_the_end_of_stdout_is_accepted() {
+    let wire = [
+        record(STDOUT, 1, b"a", 0),
+        record(END, 1, &[0, 0, 0, 9, 0, 0, 0, 0], 0),
+    ];
+    assert_eq!(answered(&wire.concat()), ["stdout a", "end 9 0"]);
+}
+
+#[test]
+fn an_end_that_is_too_long_is_tolerated_and_one_too_short_is_not() {
+    let wire = record(END, 1, b"\0\0\x01\x02\0\0\0\0and more", 0);
+    assert_eq!(answered(&wire), ["end 258 0"]);
+    let error = "error: the application sent EndRequest with 7 bytes, not 8";
+    assert_eq!(answered(&record(END, 1, &[0; 7], 0)), [error]);
+}
+
+#[test]
+fn every_protocol_status_is_told_even_one_that_there_is_not() {
+    for (status, known) in [
+        (0, Some(ProtocolStatus::RequestComplete)),
+        (1, Some(ProtocolStatus::CantMpxConn)),
+        (2, Some(ProtocolStatus::Overloaded)),
+        (3, Some(ProtocolStatus::UnknownRole)),
+        (4, None),
+        (255, None),
+    ] {
+        let wire = record(END, 1, &[0, 0, 0, 0, status, 0, 0, 0], 0);
+        assert_eq!(answered(&wire), [format!("end 0 {status}")]);
+        assert_eq!(ProtocolStatus::from_number(status), known);
+    }
+}
+
+#[test]
+fn a_program_that_echoes_is_no_application() {
+    for kind in [BEGIN, ABORT, PARAMS, STDIN, DATA, GET_VALUES] {
+        let told = answered(&record(kind, 1, &KEEP, 0));
+        assert!(told[0].starts_with("error"), "{told:?}");
+    }
+}
+
+#[test]
+fn response_heads_are_read_as_hosts_read_them_or_refused() {
+    let status = |head: &str| {
+        assert_eq!(head::find_end(head.as_bytes(), 0), Some(head.len()));
+        head::parse(head.as_bytes()).map(|head| head.status)
+    };
+    assert_eq!(status("Content-Type: text/plain\n\n"), Ok(200));
+    assert_eq!(status("Content-Type: text/plain\r\n\r\n"), Ok(200));
+    assert_eq!(status("A: b\r\nstatus:404 Not Found\n\r\n"), Ok(404));
+    assert_eq!(status("Location: /x\n\n"), Ok(302));
+    assert_eq!(status("Status: 201\nLocation: /x\n\n"), Ok(201));
+    assert_eq!(status("A: b\n c\n\n"), Err(HeadError::Folded));
+    assert_eq!(
+        status("HTTP/1.1 200 OK\nA: b\n\n"),
+        Err(HeadError::NonParsed)
+    );
+    assert_eq!(status("\r\n"), Err(HeadError::Empty));
+    for bad in ["OK", "20", "2000", "200OK", "099", "-20", ""] {
+        assert_eq!(
+            status(&format!("Status: {bad}\n\n")),
+            Err(HeadError::Status),
+            "{bad}"
+        );
+    }
+    assert_eq!(
+        head::parse(b"A: b\nC: d\n"),
+        Err(HeadError::Unfinished),
+        "the head is cut off"
+    );
+}
