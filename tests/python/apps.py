@@ -49,7 +49,7 @@ def app_echo(environ, start_response):
     stream = environ["wsgi.input"]
     how = environ["QUERY_STRING"]
     if how == "all":
-        blocks = [stream.read(), stream.read()]
+        blocks = [stream.read(2), stream.read(), stream.read()]
     elif how == "lines":
         blocks = [b"|".join(stream)]
     elif how == "readlines":

@@ -165,6 +165,7 @@ fn serve_in_threads(py: Python<'_>, worker: &Arc<Worker>) -> PyResult<()> {
     for number in 1..=worker.server.threads() {
         let serving = Arc::clone(worker);
         let run = PyCFunction::new_closure(py, Some(c"serve"), None, move |arguments, _| {
+            let _ends = EndsWorker(&serving);
             serving.serve(arguments.py());
         })?;
         let options = PyDict::new(py);
@@ -185,6 +186,16 @@ fn serve_in_threads(py: Python<'_>, worker: &Arc<Worker>) -> PyResult<()> {
         thread.call_method0("join")?;
     }
     Ok(())
+}
+
+/// A thread that ends, however it ends, ends the worker: one that served with fewer threads than it said would keep requests waiting.
+struct EndsWorker<'a>(&'a Worker);
+
+impl Drop for EndsWorker<'_> {
+    fn drop(&mut self) {
+        // when the end was asked for already, the status given then counts
+        self.0.server.stop.request(1);
+    }
 }
 
 fn failed(step: &str, error: &io::Error) -> PyErr {
