@@ -49,7 +49,7 @@ def app_echo(environ, start_response):
     stream = environ["wsgi.input"]
     how = environ["QUERY_STRING"]
     if how == "all":
-        blocks = [stream.read(), stream.read()]
+        blocks = [stream.read(2), stream.read(), stream.read()]
     elif how == "lines":
         blocks = [b"|".join(stream)]
     elif how == "readlines":
@@ -249,6 +249,12 @@ def app_busy(environ, start_response):
         time.sleep(0.001)
     start_response("200 OK", TEXT)
     return [b"finished"]
+
+
+def app_reading(environ, start_response):
+    print("reading", flush=True)
+    start_response("200 OK", TEXT)
+    return [environ["wsgi.input"].read()]
 
 
 def app_early(environ, start_response):

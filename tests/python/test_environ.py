@@ -2,7 +2,7 @@
 
 import unittest
 
-from support import STDIN, Worker, WorkerTest, head, record, stream
+from support import PARAMS, STDIN, Worker, WorkerTest, begin, eventually, head, record, stream
 
 
 class EnvironTest(WorkerTest):
@@ -76,8 +76,6 @@ class EnvironTest(WorkerTest):
 
     def test_malformed_parameters(self):
         with self.worker.connect() as connection:
-            from support import PARAMS, begin
-
             connection.send(begin(), stream(PARAMS, b"\x05\x05abc"), stream(STDIN, b""))
             self.assertEqual(connection.response().status, "400 Bad Request")
 
@@ -130,8 +128,6 @@ class InputTest(WorkerTest):
         before = self.worker.errors().count("went away")
         with self.worker.connect() as connection:
             connection.send(head("/readfail", 10), record(STDIN, b"12"))
-        from support import eventually
-
         eventually(lambda: self.worker.errors().count("read failed: the client went away") > before)
         self.assertEqual(self.ask("/hello").body, b"hello\n")
 

@@ -5,14 +5,13 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import unittest
 
 from support import (
-    ABORT, BOOTSTRAP, CANT_MPX, END, GET_VALUES, STDIN, STDOUT, UNKNOWN_ROLE, VALUES,
-    Connection, Cut, Worker, WorkerTest, begin, eventually, head, pairs, record, request, stream,
+    ABORT, BOOTSTRAP, CANT_MPX, END, GET_VALUES, PYTHON, STDIN, STDOUT, UNKNOWN_ROLE, VALUES,
+    Cut, Worker, WorkerTest, begin, eventually, head, pairs, record, request, stream,
 )
 
 
@@ -118,7 +117,7 @@ class LoadTest(unittest.TestCase):
         environment = dict(os.environ, STOCKADE_ADAPTER_FD="0")
         with open("/etc/passwd") as no_library:
             done = subprocess.run(
-                [sys.executable, "-c", BOOTSTRAP], stdin=no_library, env=environment, capture_output=True, text=True
+                [PYTHON, "-c", BOOTSTRAP], stdin=no_library, env=environment, capture_output=True, text=True
             )
         self.assertEqual(done.returncode, 5)
         self.assertIn("cannot run the adapter", done.stderr)
@@ -210,7 +209,7 @@ class ConnectionTest(WorkerTest):
                 kind, _, content = connection.record()
                 received += len(content)
             self.assertGreater(received, size)
-        self.assertLess(self.worker.resident_kib("VmHWM") - before, 4096)
+        self.assertLess(self.worker.resident_kib("VmHWM") - before, 16384)
 
     def test_a_large_block(self):
         size = 5_000_000
@@ -281,14 +280,11 @@ class StopTest(unittest.TestCase):
 
     def test_while_a_body_is_read(self):
         with Worker("apps").ready() as worker, worker.connect() as connection:
-            connection.send(head("/echo", 6, QUERY_STRING="all"), record(STDIN, b"123"))
-            with open("/proc/%d/stat" % worker.process.pid):
-                worker.terminate()
+            connection.send(head("/reading", 6), record(STDIN, b"123"))
+            eventually(lambda: "reading" in worker.errors())
+            worker.terminate()
             connection.send(record(STDIN, b"456"), record(STDIN))
-            try:
-                self.assertEqual(connection.response().body, b"123456")
-            except (Cut, ConnectionError):
-                pass  # the signal came before the request was read: it was not run
+            self.assertEqual(connection.response().body, b"123456")
             self.assertEqual(worker.wait(), 0)
 
     def test_the_supervisor_is_gone(self):

@@ -73,6 +73,6 @@ impl Body {
 
     /// Marks the first `count` available bytes as read.
     pub(crate) fn take(&mut self, count: usize) {
-        self.taken = (self.taken + count).min(self.bytes.len());
+        self.taken = self.taken.saturating_add(count).min(self.bytes.len());
     }
 }

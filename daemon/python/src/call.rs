@@ -80,26 +80,24 @@ impl Worker {
         if let Some(length) = facts.content_length {
             connection.request.body.declare(length);
         }
-        let name = std::mem::take(&mut connection.request.parameters);
+        let parameters = std::mem::take(&mut connection.request.parameters);
         let exchange = Shared::new(connection, facts.head_only);
-        let outcome = self.run(py, environ, &exchange, &name);
-        let mut state = exchange.lock(py);
-        if state.overflowed() {
+        let outcome = self.run(py, environ, &exchange, &parameters);
+        let overflowed = exchange.lock(py).overflowed();
+        if overflowed {
             let fault =
                 "the response's body is longer than its Content-Length, the rest is dropped";
-            drop(state);
-            self.report.response(&RequestName::of(&name), fault, py);
-            state = exchange.lock(py);
+            self.report
+                .response(&RequestName::of(&parameters), fault, py);
         }
-        drop(state);
         if let Err(fault) = outcome {
-            self.answer_fault(py, &exchange, &fault, &name);
+            self.answer_fault(py, &exchange, &fault, &parameters);
         }
         let mut connection = exchange
             .lock(py)
             .end()
             .expect("nobody but this function ends an exchange");
-        connection.request.parameters = name;
+        connection.request.parameters = parameters;
         connection
     }
 

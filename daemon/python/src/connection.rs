@@ -158,6 +158,7 @@ impl Connection {
             let all_arrived = self.request.arrived();
             encode::response_end(&mut self.outbox, self.request.id, 0);
             self.request.stage = Stage::Absent;
+            self.request.body.clear();
             let last = self.application.finished(self.request.id);
             self.fate = match (all_arrived, last) {
                 (false, _) => Fate::Linger(LINGERING),

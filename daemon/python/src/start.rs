@@ -16,7 +16,7 @@ use nix::{
     unistd::{dup2_stdin, pipe2},
 };
 use pyo3::{
-    exceptions::{PyOSError, PySystemExit},
+    exceptions::PySystemExit,
     prelude::*,
     types::{PyCFunction, PyDict},
 };
@@ -35,7 +35,8 @@ const REPORT: &CStr = pyo3::ffi::c_str!(include_str!("../python/report.py"));
 /// Runs a worker; its exit status. The launcher's bootstrap calls it with what follows it on the command line.
 #[pyfunction]
 pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
-    let arguments = Arguments::parse(words).map_err(PySystemExit::new_err)?;
+    let arguments = Arguments::parse(words)
+        .map_err(|sentence| PySystemExit::new_err(format!("stockade: {sentence}")))?;
     let environment = py.import("os")?.getattr("environ")?;
     let control = take_control(&environment)?;
     let pool = environment
@@ -164,6 +165,7 @@ fn serve_in_threads(py: Python<'_>, worker: &Arc<Worker>) -> PyResult<()> {
     for number in 1..=worker.server.threads() {
         let serving = Arc::clone(worker);
         let run = PyCFunction::new_closure(py, Some(c"serve"), None, move |arguments, _| {
+            let _ends = EndsWorker(&serving);
             serving.serve(arguments.py());
         })?;
         let options = PyDict::new(py);
@@ -186,6 +188,16 @@ fn serve_in_threads(py: Python<'_>, worker: &Arc<Worker>) -> PyResult<()> {
     Ok(())
 }
 
+/// A thread that ends, however it ends, ends the worker: one that served with fewer threads than it said would keep requests waiting.
+struct EndsWorker<'a>(&'a Worker);
+
+impl Drop for EndsWorker<'_> {
+    fn drop(&mut self) {
+        // when the end was asked for already, the status given then counts
+        self.0.server.stop.request(1);
+    }
+}
+
 fn failed(step: &str, error: &io::Error) -> PyErr {
-    PyOSError::new_err(format!("could not {step}: {error}"))
+    PySystemExit::new_err(format!("stockade: could not {step}: {error}"))
 }
