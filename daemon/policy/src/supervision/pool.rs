@@ -13,7 +13,7 @@
 //! A generation that is asked for is a **candidate** until its first worker is ready. Only then its settings count and
 //! older workers are outdated; until then the pool is kept up with the generation that serves. A candidate whose worker
 //! fails is abandoned. A pool that is down (no worker ready, the last ones failed) has nothing to go back to: there
-//! the new generation takes over at once.
+//! the new generation takes over at once and is never abandoned; if it fails too, the pool is reported as failing.
 
 use std::collections::BTreeMap;
 

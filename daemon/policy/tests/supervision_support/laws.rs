@@ -183,7 +183,8 @@ impl Laws {
     }
 
     /// Every action was taken.
-    pub(crate) fn settled(&self, snapshot: &Snapshot) {
+    pub(crate) fn settled(&mut self, snapshot: &Snapshot) {
+        self.follow(snapshot);
         for pool in &snapshot.pools {
             let known = &self.pools[&pool.id];
             assert_eq!(Some(pool.state), known.state, "a change was not reported");
