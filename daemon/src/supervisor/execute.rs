@@ -1,6 +1,6 @@
 //! Does what the supervision machine wants done: one arm per action. What fails goes back as an event.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use nix::sys::signal::Signal;
 use stockade_policy::{
@@ -136,6 +136,11 @@ impl Shell {
         let pool = known.description.pool;
         known.description.stopped = true;
         let name = known.name();
+        if !mem::replace(&mut known.description.retired, true) {
+            // The relay's idle connections are closed by it: a program that waits on one would not notice the signal.
+            self.relay
+                .tell(&ToRelay::WorkerRetired { pool, worker }, Vec::new());
+        }
         if overdue {
             tracing::warn!(
                 "{name} stopping, though it has not finished: {}",

@@ -5,7 +5,8 @@
 //!   signals, relay, workers ──▶ shell ──▶ policy/supervision ──▶ execute ──▶ spawn ──▶ launcher ──▶ worker
 //! ```
 //! - `shell`: the loop; `execute`: the machine's actions; `reload`: HUP.
-//! - `pools`, `workers`, `relay_process`: what is held of each; `process`: a process by its pidfd.
+//! - `pools`, `workers`, `relay_process`: what is held of each; `process`: a process by its pidfd; `line`: talk with the
+//!   relay; `words`: the log's.
 //! - `spawn`: the only place where processes are started.
 //! - `sockets`, `runtime_dir`, `adapter`, `signals`: what is made, taken or opened at the start.
 //!
@@ -14,6 +15,7 @@
 mod adapter;
 mod error;
 mod execute;
+mod line;
 mod pools;
 mod process;
 mod relay_process;

@@ -132,3 +132,52 @@ pub(super) fn reap_strangers(is_ours: impl Fn(i32) -> bool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, pipe},
+        os::unix::process::CommandExt,
+        process::Command,
+    };
+
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "a process to look after")]
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    fn start(command: &mut Command) -> Process {
+        Process::of(command.spawn().unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_exit_is_told_once_it_has_come() {
+        let process = start(shell("exit 7").process_group(0));
+        process.end().come().await;
+        assert_eq!(process.reap(), Exit::Code(7));
+    }
+
+    #[tokio::test]
+    async fn a_signal_reaches_a_process_without_a_group_of_its_own() {
+        let process = start(&mut shell("while :; do :; done"));
+        process.signal(Signal::SIGTERM).unwrap();
+        process.end().come().await;
+        assert_eq!(process.reap(), Exit::Signal(15));
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_the_group_goes_with_its_leader() {
+        let (mut read, write) = pipe().unwrap();
+        let process = start(shell("sleep 1000 & exit 0").process_group(0).stdout(write));
+        process.end().come().await;
+        assert_eq!(process.reap(), Exit::Code(0));
+        // The sleeper held the other end.
+        let mut rest = Vec::new();
+        read.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"");
+    }
+}

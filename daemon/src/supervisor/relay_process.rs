@@ -1,10 +1,10 @@
 //! The relay as the supervisor sees it: a process to start, to talk to, and to start again when it dies.
 //!
-//! What is to be said is never lost and never waited for: it goes to the socket, or behind what waits already. A relay
-//! that says what it should not, or does not listen, is killed; its successor is told everything again (`shell`).
+//! A relay that says what it should not, or does not listen, is killed; its successor is told everything again
+//! (`execute`).
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     future::pending,
     io,
     os::fd::{AsFd, OwnedFd},
@@ -18,21 +18,19 @@ use stockade_policy::{Backoff, Random, Time};
 use tokio::{select, time::timeout};
 
 use super::{
+    line::Line,
     process::{End, Process},
     spawn::{Launch, Spawner},
     words::{Ended, Seconds},
 };
 use crate::{
     config::resolved::{Account, Daemon, LogLevel},
-    control::{
-        Channel, ChannelError, FromRelay, ToRelay,
-        relay::{FROM_RELAY_LEN, VERSION},
-    },
+    control::{Channel, ChannelError, FromRelay, ToRelay, relay::VERSION},
     launch::plan::{Failure, Plan, Slot},
 };
 
 /// Messages that may wait for a relay before it is taken for hung.
-const OUTBOX: usize = 10_000;
+const MAX_WAITING: usize = 10_000;
 /// Before a relay that died is started again: at first, and when it dies again and again.
 const BACKOFF: Backoff = Backoff {
     initial: Duration::from_millis(100),
@@ -64,17 +62,10 @@ pub(super) struct RelayProcess {
 struct Life {
     process: Process,
     end: End,
-    channel: Channel,
-    outbox: VecDeque<Message>,
+    line: Line,
     since: Time,
     /// It was killed, and is not listened to any more.
     given_up: bool,
-}
-
-#[derive(Debug)]
-struct Message {
-    bytes: Vec<u8>,
-    descriptors: Vec<Arc<OwnedFd>>,
 }
 
 /// What came of the relay.
@@ -117,8 +108,7 @@ impl RelayProcess {
         self.life = Some(Life {
             end: process.end(),
             process,
-            channel,
-            outbox: VecDeque::new(),
+            line: Line::new(channel),
             since: now,
             given_up: false,
         });
@@ -164,7 +154,11 @@ impl RelayProcess {
             return;
         };
         match serde_json::to_vec(message) {
-            Ok(bytes) => life.say(Message { bytes, descriptors }),
+            Ok(bytes) => {
+                if life.line.say(bytes, descriptors) > MAX_WAITING {
+                    life.give_up("does not listen");
+                }
+            }
             Err(error) => tracing::error!("could not word a message to the relay: {error}"),
         }
     }
@@ -226,11 +220,10 @@ impl RelayProcess {
         let Some(mut life) = self.life.take() else {
             return;
         };
-        let (channel, outbox) = (&life.channel, &mut life.outbox);
-        if let Ok(Err(error)) = timeout(FAREWELL, flush(channel, outbox)).await {
+        if let Ok(Err(error)) = timeout(FAREWELL, life.line.finish()).await {
             tracing::debug!("relay: {error}");
         }
-        drop(life.channel);
+        drop(life.line);
         if timeout(FAREWELL, life.end.come()).await.is_err() {
             tracing::warn!("relay (pid {}) did not end: killed", life.process.pid());
             kill(&life.process);
@@ -241,40 +234,18 @@ impl RelayProcess {
 }
 
 impl Life {
-    fn say(&mut self, message: Message) {
-        if self.outbox.is_empty() {
-            let descriptors: Vec<_> = message.descriptors.iter().map(AsFd::as_fd).collect();
-            match self.channel.try_send(&message.bytes, &descriptors) {
-                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Its end is heard elsewhere.
-                Ok(()) | Err(_) => return,
-            }
-        }
-        self.outbox.push_back(message);
-        if self.outbox.len() > OUTBOX {
-            self.give_up("does not listen");
-        }
-    }
-
     async fn hear(&mut self) -> Heard {
-        let mut buffer = [0; FROM_RELAY_LEN + 1];
         while !self.given_up {
-            let waiting = !self.outbox.is_empty();
             select! {
                 biased;
-                received = self.channel.receive(&mut buffer) => {
-                    match received.map(|(length, _)| FromRelay::decode(&buffer[..length])) {
-                        Ok(Some(message)) => return Heard::Said(message),
-                        Ok(None) => self.give_up("said what it should not"),
-                        // It is dead or as good as dead.
-                        Err(ChannelError::Closed) => self.silence(),
-                        Err(error) => self.give_up(&format!("cannot be heard ({error})")),
-                    }
-                }
+                received = self.line.next() => match received {
+                    Ok(Some(message)) => return Heard::Said(message),
+                    Ok(None) => self.give_up("said what it should not"),
+                    // It is dead or as good as dead.
+                    Err(ChannelError::Closed) => self.silence(),
+                    Err(error) => self.give_up(&format!("cannot be talked to ({error})")),
+                },
                 () = self.end.come() => return Heard::Gone,
-                Err(error) = flush(&self.channel, &mut self.outbox), if waiting => {
-                    self.give_up(&format!("cannot be told anything ({error})"));
-                }
             }
         }
         self.end.come().await;
@@ -288,7 +259,7 @@ impl Life {
 
     fn silence(&mut self) {
         self.given_up = true;
-        self.outbox.clear();
+        self.line.clear();
         kill(&self.process);
     }
 }
@@ -297,14 +268,4 @@ fn kill(process: &Process) {
     if let Err(error) = process.signal(Signal::SIGKILL) {
         tracing::debug!("could not kill the relay: {error}");
     }
-}
-
-/// Says everything that waits. May be dropped at any time: what was said is not in the queue any more.
-async fn flush(channel: &Channel, outbox: &mut VecDeque<Message>) -> Result<(), ChannelError> {
-    while let Some(message) = outbox.front() {
-        let descriptors: Vec<_> = message.descriptors.iter().map(AsFd::as_fd).collect();
-        channel.send(&message.bytes, &descriptors).await?;
-        outbox.pop_front();
-    }
-    Ok(())
 }
