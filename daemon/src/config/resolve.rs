@@ -36,7 +36,6 @@ pub(super) fn resolve(
         daemon: daemon?,
         pools: pools.into_iter().collect::<Option<_>>()?,
     };
-    refuse_relay_account(&config, &file.pools, problems);
     problems.is_empty().then_some(config)
 }
 
@@ -310,25 +309,6 @@ fn shared_address(
         )
     };
     given.spot.wrong_at(address.span(), why)
-}
-
-/// Workers of the relay's account could read and stop it.
-fn refuse_relay_account(config: &Config, tables: &[PoolTable], problems: &mut Problems) {
-    let Some(relay) = &config.daemon.relay_user else {
-        return;
-    };
-    for (pool, table) in config.pools.iter().zip(tables) {
-        let shared = pool
-            .account
-            .as_ref()
-            .is_some_and(|account| account.uid == relay.uid);
-        if let Some(user) = table.keys.user.as_ref().filter(|_| shared) {
-            problems.add(user.spot.wrong(format!(
-                "is {:?}, the account of the relay, which must be out of reach for applications: give them another",
-                user.value
-            )));
-        }
-    }
 }
 
 fn value<T, U>(given: Option<&Given<T>>, meaning: impl Fn(&T) -> U, default: U) -> U {

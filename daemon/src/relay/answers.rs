@@ -127,7 +127,7 @@ mod tests {
         let text = String::from_utf8(answer.write("42", false)).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("Status: 503 Service Unavailable\r\n"));
-        assert!(head.contains("\r\nRetry-After: 2\r\nStockade-Cause: queue-limit\r\n"));
+        assert!(head.ends_with("\r\nRetry-After: 2\r\nStockade-Cause: queue-limit"));
         assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
         assert!(body.contains("queue-limit, request 42"));
     }

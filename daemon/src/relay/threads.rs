@@ -1,12 +1,12 @@
 //! The relay's threads: one for the control socket and the workers' pipes, the others for pools, each a runtime of its own.
 
-use std::{collections::BTreeMap, io, os::fd::OwnedFd, rc::Rc, thread};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, rc::Rc, thread, time::Duration};
 
 use stockade_policy::{PoolId, WorkerId};
 use tokio::{
     runtime,
     sync::{mpsc, watch},
-    task::{self, LocalSet},
+    task::{self, JoinSet, LocalSet},
 };
 
 use super::{listener, output, pool, probe};
@@ -19,6 +19,9 @@ use crate::{
 
 /// Where the launcher put the control socket.
 const CONTROL: &str = "STOCKADE_CONTROL_FD";
+
+/// How long workers' pipes are read after the supervisor has gone.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Why the relay cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -87,11 +90,7 @@ async fn serve() -> Result<(), RelayError> {
     log::start(log_level);
     let (report, mut reports) = mpsc::unbounded_channel();
     let (all_drained, mut drained) = mpsc::unbounded_channel();
-    let mut relay = Relay {
-        threads: Vec::new(),
-        pools: BTreeMap::new(),
-        draining: watch::Sender::new(false),
-    };
+    let mut relay = Relay::default();
     for number in 0..threads.max(1) {
         relay.start_thread(number, report.clone(), all_drained.clone())?;
     }
@@ -110,7 +109,10 @@ async fn serve() -> Result<(), RelayError> {
                     }
                     Ok((message, descriptors)) => relay.take(message, descriptors)?,
                     // the supervisor ended us by ending its side
-                    Err(RelayError::Control(ChannelError::Closed)) => return Ok(()),
+                    Err(RelayError::Control(ChannelError::Closed)) => {
+                        relay.read_to_the_end().await;
+                        return Ok(());
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -137,11 +139,14 @@ fn take_control() -> Result<OwnedFd, RelayError> {
     Ok(own(raw))
 }
 
+#[derive(Default)]
 struct Relay {
     threads: Vec<mpsc::UnboundedSender<ToPool>>,
     /// Which thread a pool lives on.
     pools: BTreeMap<PoolId, (usize, String)>,
     draining: watch::Sender<bool>,
+    /// What reads workers' pipes.
+    outputs: JoinSet<()>,
 }
 
 impl Relay {
@@ -221,14 +226,24 @@ impl Relay {
         }
     }
 
-    fn read_output(&self, pool: PoolId, worker: WorkerId, pid: i32, descriptors: Vec<OwnedFd>) {
+    fn read_output(&mut self, pool: PoolId, worker: WorkerId, pid: i32, descriptors: Vec<OwnedFd>) {
+        while self.outputs.try_join_next().is_some() {}
         let name = self
             .pools
             .get(&pool)
             .map_or_else(|| pool.to_string(), |(_, name)| name.clone());
         for (pipe, stream) in descriptors.into_iter().zip(["stdout", "stderr"]) {
             let worker = format!("worker {worker} (pid {pid})");
-            task::spawn_local(output::run(name.clone(), worker, stream, pipe));
+            self.outputs
+                .spawn_local(output::run(name.clone(), worker, stream, pipe));
+        }
+    }
+
+    /// The supervisor is gone, and so are the workers, or soon: their last words are still to be logged.
+    async fn read_to_the_end(&mut self) {
+        let all = async { while self.outputs.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WORDS, all).await.is_err() {
+            tracing::info!("relay: some worker's output is still open");
         }
     }
 }

@@ -121,10 +121,31 @@ async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
     let (version, count) = (env!("CARGO_PKG_VERSION"), pools.len());
     let plural = if count == 1 { "" } else { "s" };
     tracing::info!("stockade {version} serving {count} pool{plural}");
+    warn_of_shared_accounts(shell);
     for (pool, settings) in pools {
         shell.tell_machine(Event::PoolAdded { pool, settings });
     }
     Ok(())
+}
+
+/// Workers with the relay's account can read it, stop it and reach each other's sockets.
+fn warn_of_shared_accounts(shell: &Shell) {
+    let Some(relay) = &shell.daemon.relay_user else {
+        return;
+    };
+    for pool in shell.pools.values().map(PoolRecord::bound) {
+        if pool
+            .account
+            .as_ref()
+            .is_some_and(|account| account.uid == relay.uid)
+        {
+            tracing::warn!(
+                "pool {}: its workers have the relay's account, {}, and are not kept apart from it: set another `user` or `relay-user`",
+                pool.name,
+                relay.name
+            );
+        }
+    }
 }
 
 fn seed() -> Result<u64, SupervisorError> {

@@ -181,6 +181,7 @@ impl Shell {
             }
             Asked::Reload if self.stopping => tracing::info!("not reloaded: stopping"),
             Asked::Reload => self.reload(),
+            Asked::Unsupported(signal) => tracing::warn!("{signal} is not supported yet: ignored"),
             Asked::Reap => self.reap_strangers(),
         }
     }

@@ -16,6 +16,8 @@ pub(super) enum Asked {
     FastStop,
     /// HUP: read the configuration again.
     Reload,
+    /// USR1, USR2: what this version does not do.
+    Unsupported(&'static str),
     /// CHLD: a process that is not ours may have to be reaped.
     Reap,
 }
@@ -27,6 +29,8 @@ pub(super) struct Signals {
     int: Signal,
     quit: Signal,
     hup: Signal,
+    usr1: Signal,
+    usr2: Signal,
     chld: Signal,
 }
 
@@ -38,6 +42,8 @@ impl Signals {
             int: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             hup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
+            usr2: signal(SignalKind::user_defined2())?,
             chld: signal(SignalKind::child())?,
         })
     }
@@ -50,6 +56,8 @@ impl Signals {
             _ = self.term.recv() => Asked::Stop,
             _ = self.int.recv() => Asked::Stop,
             _ = self.hup.recv() => Asked::Reload,
+            _ = self.usr1.recv() => Asked::Unsupported("USR1 (reopen log files)"),
+            _ = self.usr2.recv() => Asked::Unsupported("USR2 (upgrade)"),
             _ = self.chld.recv() => Asked::Reap,
         }
     }
