@@ -317,13 +317,15 @@ fn refuse_strangers(
 /// What to do about the unknown `key`.
 fn remedy(key: &str, place: &Place, keys: &[&str], later: &[&str]) -> String {
     let key = key.to_lowercase().replace('_', "-");
-    let nearest = keys
-        .iter()
-        .chain(later)
-        .map(|known| (strsim::damerau_levenshtein(&key, known), *known))
-        .min();
+    // the beginning of a word is a better guess than a word with slips, a key with a meaning better than one without
+    let slips = |known: &&str| {
+        let begins = key.len() > 2 && known.starts_with(&key);
+        let slips = strsim::damerau_levenshtein(&key, known);
+        (if begins { 0 } else { slips }, slips, later.contains(known))
+    };
+    let nearest = keys.iter().chain(later).min_by_key(|known| slips(known));
     // as many slips as one makes in a word of this length
-    if let Some((_, known)) = nearest.filter(|(slips, _)| *slips <= key.len().div_ceil(3)) {
+    if let Some(known) = nearest.filter(|known| slips(known).0 <= key.len().div_ceil(3)) {
         return format!("did you mean `{known}`?");
     }
     let of_pools =

@@ -1,6 +1,6 @@
 //! Configuration: a TOML file becomes values that cannot be wrong.
 //!
-//! In three steps, each only when the one before found no fault: [`file`] knows every key and the form of its value ([`values`]),
+//! In three steps, each only when the one before found no fault: [`file`](mod@file) knows every key and the form of its value ([`values`]),
 //! [`resolve`] fills in defaults and looks up every name, [`resolved`] is what the rest of the daemon gets. Every fault that a step
 //! can find is reported at once, with the line it stands in ([`errors`]). What is asked of the system goes through
 //! [`surroundings`]; nothing is changed in it.
