@@ -1,6 +1,6 @@
 //! How a Python worker is started: the interpreter, the bootstrap that loads the adapter, and the adapter's arguments.
 //!
-//! argv[0] is the interpreter's path: Python finds its virtual environment by it. The adapter comes as a descriptor
+//! `argv[0]` is the interpreter's path: Python finds its virtual environment by it. The adapter comes as a descriptor
 //! (`STOCKADE_ADAPTER_FD`), so that the account needs no way to the folder it is installed in.
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// What the interpreter runs.
 const BOOTSTRAP: &str = include_str!("bootstrap.py");
 
-/// The worker's arguments, argv[0] included. Behind the bootstrap: words `key=value`, named after the pool's keys.
+/// The worker's arguments, `argv[0]` included. Behind the bootstrap: words `key=value`, named after the pool's keys.
 #[must_use]
 pub fn arguments(
     interpreter: &Path,
