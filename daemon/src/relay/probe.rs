@@ -1,7 +1,8 @@
 //! Asks a program that says nothing by itself whether it is ready: a connection with GET_VALUES on it.
 //!
-//! It is ready when it answers, or takes the connection and closes it (some programs close on what they do not know). Connecting
-//! alone says nothing: the kernel does that for a program that has not begun, or hangs.
+//! It is ready when it answers, or takes the connection and closes it: some programs close on what they do not know, and libfcgi
+//! answers only when more follows, so our side is ended behind the question. Connecting alone says nothing: the kernel
+//! does that for a program that has not begun, or hangs.
 
 use std::{
     cell::{Cell, RefCell},
@@ -50,6 +51,7 @@ pub(super) async fn run(pool: Rc<Pool>, worker: WorkerId, socket: std::path::Pat
         encode::get_values(out, &["FCGI_MAX_CONNS", "FCGI_MAX_REQS", "FCGI_MPXS_CONNS"]);
     });
     probe.connection.flush();
+    probe.connection.end_output();
     let end = drive(&probe).await;
     tracing::debug!(
         "pool {}: probe of worker {worker}: {end:?}, answered: {}",

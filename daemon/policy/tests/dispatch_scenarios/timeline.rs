@@ -104,12 +104,12 @@ impl World {
         match *words {
             ["offer", id, slots] => Event::WorkerOffered {
                 worker: worker(id),
-                slots: u32::try_from(number(slots)).unwrap(),
+                slots: small(slots),
                 maximum_requests: 0,
             },
             ["offer", id, slots, maximum] => Event::WorkerOffered {
                 worker: worker(id),
-                slots: u32::try_from(number(slots)).unwrap(),
+                slots: small(slots),
                 maximum_requests: number(maximum),
             },
             ["retire", id] => Event::WorkerRetired { worker: worker(id) },
@@ -144,7 +144,7 @@ impl World {
     }
 
     fn arrival(&mut self, name: &str, idempotent: bool) -> Event {
-        let places = u32::try_from(self.requests.len()).unwrap();
+        let places = u32::try_from(self.requests.len()).expect("a few requests");
         let earlier = self.requests.get(name).copied();
         if let Some(earlier) = earlier {
             self.requests.insert(format!("{name}'"), earlier);
@@ -168,7 +168,7 @@ impl World {
             _ => Limit::of(Duration::from_millis(value.parse().unwrap_or_default())),
         };
         match key {
-            "queue-limit" => self.settings.queue_limit = value.parse().unwrap(),
+            "queue-limit" => self.settings.queue_limit = small(value),
             "queue-timeout" => self.settings.queue_timeout = limit,
             "request-timeout" => self.settings.request_timeout = limit,
             "retry" => {
@@ -215,6 +215,10 @@ impl World {
 fn number(word: &str) -> u64 {
     word.parse()
         .unwrap_or_else(|_| panic!("not a number: {word}"))
+}
+
+fn small(word: &str) -> u32 {
+    u32::try_from(number(word)).expect("a small number")
 }
 
 fn worker(word: &str) -> WorkerId {

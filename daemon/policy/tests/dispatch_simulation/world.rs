@@ -132,7 +132,7 @@ impl World {
             .position(|key| !self.model.requests.contains_key(key));
         let place = vacant.unwrap_or(self.places.len());
         let request = RequestKey {
-            index: u32::try_from(place).unwrap(),
+            index: u32::try_from(place).expect("a few places"),
             serial: self.serial,
         };
         match self.places.get_mut(place) {
@@ -156,6 +156,18 @@ impl World {
         let Some(request) = self.some_running() else {
             return;
         };
+        // now and then, one after another cannot be reached
+        if self.random.below(8) == 0 {
+            for _ in 0..6 {
+                self.happen(Event::RequestFailed {
+                    request,
+                    sent: false,
+                    held: true,
+                });
+                self.offer();
+            }
+            return;
+        }
         let sent = self.random.below(3) > 0;
         let held = self.random.below(4) > 0;
         self.happen(Event::RequestFailed {
@@ -285,8 +297,8 @@ impl World {
 
     /// The machine is taken down in writing, and goes on from that.
     fn serialise(&mut self) {
-        let written = serde_json::to_string(&self.machine).unwrap();
-        self.machine = serde_json::from_str(&written).unwrap();
+        let written = serde_json::to_string(&self.machine).expect("it can be written");
+        self.machine = serde_json::from_str(&written).expect("it can be read back");
     }
 
     /// Nothing more comes: everything ends, by an answer or by its deadline.
@@ -310,7 +322,7 @@ impl World {
         let maximum = self.random.below(3) * self.random.below(20);
         Event::WorkerOffered {
             worker,
-            slots: 1 + u32::try_from(self.random.below(4)).unwrap(),
+            slots: 1 + below(&mut self.random, 4),
             maximum_requests: maximum,
         }
     }
@@ -327,9 +339,8 @@ impl World {
     }
 
     fn one_of<T: Copy>(&mut self, of: &[T]) -> Option<T> {
-        let bound = u64::try_from(of.len()).unwrap();
-        of.get(usize::try_from(self.random.below(bound)).unwrap())
-            .copied()
+        let bound = u32::try_from(of.len()).expect("a few to choose from");
+        of.get(below(&mut self.random, bound) as usize).copied()
     }
 }
 
@@ -340,7 +351,7 @@ fn some_settings(random: &mut Random) -> Settings {
     };
     let (queue_timeout, request_timeout) = (limit(3_000), limit(6_000));
     Settings {
-        queue_limit: u32::try_from(random.below(12)).unwrap(),
+        queue_limit: below(random, 12),
         queue_timeout,
         request_timeout,
         retry: match random.below(6) {
@@ -348,6 +359,10 @@ fn some_settings(random: &mut Random) -> Settings {
             1 => Retry::Unsent,
             _ => Retry::Idempotent,
         },
-        retry_limit: u32::try_from(random.below(4)).unwrap(),
+        retry_limit: below(random, 4),
     }
+}
+
+fn below(random: &mut Random, bound: u32) -> u32 {
+    u32::try_from(random.below(u64::from(bound))).expect("it is below a u32")
 }

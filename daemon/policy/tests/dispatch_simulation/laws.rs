@@ -1,0 +1,222 @@
+//! The laws: every action the machine takes, and how things stand after each entry, judged by the model.
+
+use core::time::Duration;
+
+use stockade_policy::dispatch::{Action, Event, RefusalCause, RequestKey, Retry, Snapshot};
+use stockade_policy::{PoolState, Time, WorkerId};
+
+use crate::model::{Life, Model, Run, Worker};
+
+impl Model {
+    /// Judges one action and takes it as a fact.
+    pub(crate) fn judge(&mut self, action: Action, event: Option<Event>) {
+        match action {
+            Action::HandOut { request, worker } => self.judge_hand_out(request, worker),
+            Action::Refuse {
+                request,
+                cause,
+                retry_after,
+            } => {
+                assert!((1..=60).contains(&retry_after));
+                let failures = &self.live(request).failures;
+                assert!(failures.iter().all(|sent| !sent), "503 for what was sent");
+                self.judge_refusal(request, cause, event);
+                self.end(request);
+            }
+            Action::TimeOut { request } => {
+                let deadline = self.deadline(request).expect("it has a deadline");
+                assert!(deadline <= self.now, "timed out before its time");
+                let Life::Running(run) = self.live(request).life else {
+                    panic!("timed out while it was not running");
+                };
+                self.lose(request, run.worker);
+                self.set_aside(run.worker, "timed-out");
+            }
+            Action::CutOff { request } => {
+                assert_eq!(self.live(request).life, Life::Overdue);
+                self.requests.remove(&request);
+            }
+            Action::Fail { request } => {
+                self.judge_failure(request);
+                self.end(request);
+            }
+            Action::NoteReplay { request } => {
+                assert!(self.pool_takes(), "a replay nobody will take");
+                assert!(self.may_replay(request), "replayed against the rule");
+                let since = self.now;
+                self.replays.push_back(request);
+                self.live(request).life = Life::Waiting { since };
+            }
+            Action::ReportServed { worker } => self.judge_report(worker, "served"),
+            Action::ReportMaximumRequests { worker } => self.judge_report(worker, "maximum"),
+            Action::ReportTimedOut { worker } => self.judge_report(worker, "timed-out"),
+            Action::ReportBroken { worker } => self.judge_report(worker, "broken"),
+            Action::ReportDrained { worker } => {
+                if let Some(known) = self.workers.get(&worker) {
+                    assert!(known.retired && !known.gone, "drained, but nobody asked");
+                    assert_eq!(known.running, 0, "drained, but something runs");
+                    self.due.insert((worker, "drained"));
+                }
+                self.judge_report(worker, "drained");
+            }
+        }
+    }
+
+    /// Judges how things stand when an entry is over.
+    pub(crate) fn judge_standing(&self, timed: bool) {
+        assert!(self.due.is_empty(), "not reported: {:?}", self.due);
+        for (key, request) in &self.requests {
+            match request.life {
+                Life::Waiting { .. } | Life::Running(_) => {}
+                Life::Failed { .. } | Life::Overdue => panic!("{key:?} was left undecided"),
+            }
+            if timed {
+                let deadline = self.deadline(*key);
+                assert!(
+                    deadline.is_none_or(|at| at > self.now),
+                    "{key:?} missed its deadline"
+                );
+            }
+        }
+        for (id, worker) in &self.workers {
+            let drained = worker.retired && !worker.gone && worker.running == 0;
+            assert!(
+                !drained || worker.told.contains("drained"),
+                "{id} is not told drained"
+            );
+        }
+        let free = self.workers.values().any(|worker| worker.free() > 0);
+        let waiting = self.waiting() > 0;
+        assert!(!(waiting && free), "one waits while a slot is free");
+        assert!(
+            !waiting || self.pool_takes(),
+            "one waits for a pool that takes none"
+        );
+    }
+
+    /// The machine's own account must be the model's.
+    pub(crate) fn judge_account(&self, is: Snapshot, idle: bool, poll_timeout: Option<Time>) {
+        let oldest = [&self.replays, &self.arrivals]
+            .into_iter()
+            .filter_map(|lane| match self.requests[lane.front()?].life {
+                Life::Waiting { since } => Some(since),
+                _ => None,
+            })
+            .min();
+        let workers = || self.workers.values();
+        let should_be = Snapshot {
+            busy: workers().map(|worker| worker.running + worker.lost).sum(),
+            idle: workers().map(Worker::free).sum(),
+            queued: u32::try_from(self.waiting()).expect("a few wait"),
+            oldest,
+        };
+        assert_eq!(is, should_be);
+        assert_eq!(idle, self.requests.is_empty());
+        let deadline = self
+            .requests
+            .keys()
+            .filter_map(|key| self.deadline(*key))
+            .min();
+        if let Some(deadline) = deadline {
+            let told = poll_timeout.expect("a deadline is waited for");
+            assert!(told <= deadline, "called too late for a deadline");
+        }
+    }
+
+    fn judge_hand_out(&mut self, request: RequestKey, worker: WorkerId) {
+        assert!(self.pool_takes(), "handed out though the pool takes none");
+        let first = self.replays.front().or_else(|| self.arrivals.front());
+        assert_eq!(first, Some(&request), "handed out of turn");
+        assert!(
+            self.deadline(request).is_none_or(|at| at > self.now),
+            "handed out too late"
+        );
+        let chosen = self.workers[&worker].rank().expect("it has a slot to give");
+        let best = self.workers.values().filter_map(Worker::rank).min();
+        assert_eq!(Some(chosen), best, "another worker is less busy");
+        self.leave_lanes(request);
+        let counting_since = Some(self.now);
+        self.live(request).life = Life::Running(Run {
+            worker,
+            head: false,
+            spent: Duration::ZERO,
+            counting_since,
+        });
+        let known = self.worker(worker);
+        known.running += 1;
+        known.handed_out += 1;
+        self.note_used_up(worker);
+    }
+
+    fn judge_refusal(&mut self, request: RequestKey, cause: RefusalCause, event: Option<Event>) {
+        let waits = matches!(self.live(request).life, Life::Waiting { .. });
+        match cause {
+            RefusalCause::QueueLimit => {
+                let arrived = matches!(
+                    event,
+                    Some(Event::RequestArrived { request: arrived, .. }) if arrived == request
+                );
+                assert!(arrived, "a queue limit is for those who arrive");
+                assert!(self.waiting() > self.settings.queue_limit as usize);
+                assert!(self.workers.values().all(|worker| worker.free() == 0));
+            }
+            RefusalCause::QueueTimeout => {
+                let deadline = self.deadline(request);
+                assert!(
+                    waits && deadline.is_some_and(|at| at <= self.now),
+                    "refused early"
+                );
+            }
+            RefusalCause::PoolFailing => assert_eq!(self.pool, PoolState::Failing),
+            RefusalCause::PoolStopped => assert_eq!(self.pool, PoolState::Stopped),
+        }
+        if !waits {
+            assert!(
+                !self.pool_takes() && self.may_replay(request),
+                "refused after a hand-out"
+            );
+        }
+    }
+
+    fn judge_failure(&mut self, request: RequestKey) {
+        let sent = self.live(request).failures.contains(&true);
+        let allowed = match self.live(request).life {
+            // a replay that found no slot in time
+            Life::Waiting { .. } => {
+                let over = self.deadline(request).is_some_and(|at| at <= self.now);
+                sent && (over || !self.pool_takes())
+            }
+            Life::Failed { .. } => !self.may_replay(request) || (sent && !self.pool_takes()),
+            Life::Running(_) | Life::Overdue => false,
+        };
+        assert!(allowed, "failed without need");
+    }
+
+    fn judge_report(&mut self, worker: WorkerId, report: &'static str) {
+        assert!(
+            self.due.remove(&(worker, report)),
+            "{worker} is not {report}"
+        );
+        if let Some(known) = self.workers.get_mut(&worker) {
+            assert!(known.told.insert(report), "{worker} is told {report} again");
+        }
+    }
+
+    /// The manual's rule.
+    fn may_replay(&self, key: RequestKey) -> bool {
+        let request = &self.requests[&key];
+        let Life::Failed { held, head } = request.life else {
+            return false;
+        };
+        let sent = request.failures.iter().filter(|sent| **sent).count();
+        let unsent = request.failures.len() - sent;
+        let allowed = match (self.settings.retry, sent) {
+            (Retry::Off, _) => false,
+            (_, 0) => true,
+            (Retry::Unsent, _) => false,
+            (Retry::Idempotent, 1) => request.idempotent && held && self.settings.retry_limit >= 1,
+            (Retry::Idempotent, _) => false,
+        };
+        allowed && !head && unsent <= 3
+    }
+}
