@@ -35,7 +35,7 @@ fn a_project_with_admin_files_and_downloads() {
     let style = client.get("/static/admin/css/base.css");
     assert_eq!((style.status, style.complete), (200, true));
     assert!(
-        style.text().contains("Django"),
+        style.text().contains("DJANGO Admin"),
         "not the admin's style sheet"
     );
     upload_and_download(&mut client);

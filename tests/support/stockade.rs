@@ -218,11 +218,14 @@ pub(crate) fn configuration(site: &Site, pools: &[Pool]) -> String {
     for pool in pools {
         let Pool { name, keys } = pool;
         writeln!(config, "[pool.{name}]").expect("text can be written to");
-        if !keys.contains("listen = ") {
+        if !keys
+            .lines()
+            .any(|line| line.trim().starts_with("listen = "))
+        {
             let address = format!("unix:{}", socket(site, name).display());
             writeln!(config, "listen = [{address:?}]").expect("text can be written to");
         }
-        if tools::root() && !keys.contains("user = ") {
+        if tools::root() && !keys.lines().any(|line| line.trim().starts_with("user = ")) {
             tools::account(POOL_USER);
             writeln!(config, "user = {POOL_USER:?}").expect("text can be written to");
         }

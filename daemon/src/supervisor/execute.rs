@@ -245,8 +245,12 @@ impl Shell {
         );
     }
 
+    /// The relay takes what its listeners have accepted already, then closes them, as we do ours.
     fn drain_relay(&mut self) {
         self.relay.tell(&ToRelay::Drain, Vec::new());
+        for record in self.pools.values_mut() {
+            record.close_sockets();
+        }
         if !self.relay.is_there() {
             self.tell_machine(Event::RelayDrained);
         }

@@ -20,8 +20,8 @@ pub(super) struct PoolRecord {
     pub(super) name: String,
     /// Its listening sockets; every relay gets copies.
     pub(super) listeners: Vec<Arc<OwnedFd>>,
-    /// Their names, while the pool is there.
-    _files: Vec<SocketFile>,
+    /// Their names, while the pool takes connections.
+    files: Vec<SocketFile>,
     /// As reported last.
     pub(super) state: Option<PoolState>,
     /// The keys as they were when its sockets were bound.
@@ -46,7 +46,7 @@ impl PoolRecord {
             id,
             name: keys.name.clone(),
             listeners,
-            _files: files,
+            files,
             state: None,
             bound: Arc::clone(&keys),
             latest: keys,
@@ -57,6 +57,12 @@ impl PoolRecord {
     /// The keys as they were when its sockets were bound.
     pub(super) fn bound(&self) -> &Pool {
         &self.bound
+    }
+
+    /// The daemon stops: whoever connects from here on is refused at once instead of waiting for an answer that does not come.
+    pub(super) fn close_sockets(&mut self) {
+        self.files.clear();
+        self.listeners.clear();
     }
 
     /// The configuration was read again.
