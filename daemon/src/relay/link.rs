@@ -6,11 +6,13 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     path::Path,
     rc::Rc,
+    time::Duration,
 };
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use stockade_policy::{WorkerId, dispatch::RequestKey};
 use stockade_protocol::web_server::WebServer;
+use tokio::time::timeout;
 
 use super::{
     connection::{Connection, End, Peer, drive},
@@ -19,6 +21,10 @@ use super::{
 
 /// The id of every request on a connection to a worker.
 pub(super) const ID: u16 = 1;
+
+/// How long a connection that ended without an answer waits for the news that its worker is gone. A worker dies a little after its
+/// connections; what it leaves behind must not be given to it again.
+const OBITUARY: Duration = Duration::from_millis(200);
 
 /// One connection to a worker.
 #[derive(Debug)]
@@ -95,9 +101,15 @@ pub(super) fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
 
 async fn run(link: Rc<Link>) {
     let end = drive(&*link).await;
-    if end != End::Done {
-        link.pool.state().link_ended(&link, end);
+    if end == End::Done {
+        return;
     }
+    let gone = link.pool.state().gone_of_unanswered(&link);
+    if let Some(gone) = gone {
+        // either way it is known by then
+        timeout(OBITUARY, gone.notified()).await.unwrap_or_default();
+    }
+    link.pool.state().link_ended(&link, end);
 }
 
 impl Peer for Link {

@@ -83,6 +83,8 @@ pub(super) struct Worker {
     pub(super) pid: i32,
     /// It is to be given no more.
     pub(super) retired: bool,
+    /// Notified when its process is gone.
+    pub(super) gone: Rc<Notify>,
     /// Kept connections that run nothing; the last one used is last.
     pub(super) idle: Vec<Rc<Link>>,
 }

@@ -9,6 +9,7 @@ use stockade_protocol::{
     record::{self, Fragment, HEADER_LEN, Header, RecordType},
     web_server,
 };
+use tokio::sync::Notify;
 
 use super::{answers::Answer, connection::End, front::READ_AHEAD, link::Link, output, pool::State};
 
@@ -299,6 +300,16 @@ impl State {
             },
         );
         self.tell(Event::RequestEnded { request: key });
+    }
+
+    /// What tells that the worker is gone, when a connection has ended with a request that the worker has not begun to answer.
+    pub(super) fn gone_of_unanswered(&mut self, link: &Link) -> Option<Rc<Notify>> {
+        let request = self.requests.get_mut(link.request.get()?)?;
+        if request.head_sent || request.host.is_none() {
+            return None;
+        }
+        let worker = self.workers.get(&link.worker)?;
+        Some(Rc::clone(&worker.gone))
     }
 
     /// The connection to a worker ended by itself.

@@ -1,6 +1,6 @@
 //! What the supervisor says of a pool's workers.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, rc::Rc};
 
 use stockade_policy::{
     PoolState, WorkerId,
@@ -18,6 +18,7 @@ impl State {
                 socket,
                 pid,
                 retired: false,
+                gone: Rc::default(),
                 idle: Vec::new(),
             },
         );
@@ -54,12 +55,14 @@ impl State {
 
     /// Its process is gone. What it still runs ends by its connections, which may hold a whole answer.
     pub(super) fn worker_gone(&mut self, worker: WorkerId) {
-        if let Some(known) = self.workers.remove(&worker) {
+        let known = self.workers.remove(&worker);
+        self.tell(Event::WorkerGone { worker });
+        if let Some(known) = known {
             for link in known.idle {
                 link.drop_it();
             }
+            known.gone.notify_waiters();
         }
-        self.tell(Event::WorkerGone { worker });
         self.rest();
     }
 
