@@ -1,6 +1,6 @@
 //! The words of the command line, and their help.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -16,6 +16,14 @@ pub(crate) struct Cli {
 /// One thing to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run one application over HTTP, without a configuration
+    ///
+    /// The application is TARGET: a module and a callable in it (blog.wsgi:application), or a .wsgi or .py file
+    /// (hello.py, hello.py:main). With --command it is any FastCGI program, behind "--". It runs in the current
+    /// folder until Ctrl-C, in several processes, behind the bundled HTTP host. As root it runs as --user, else as the
+    /// owner of its file, else as nobody.
+    #[command(after_help = RUN_EXAMPLE, override_usage = RUN_USAGE)]
+    Run(Run),
     /// Run the daemon in the foreground
     ///
     /// Reads the configuration, starts the pools' workers, and serves until SIGTERM or SIGINT; SIGHUP reads the configuration
@@ -28,6 +36,56 @@ pub(crate) enum Command {
     /// Accept requests and hand them to workers; the daemon starts it
     #[command(hide = true)]
     Relay,
+    /// Speak HTTP to clients and FastCGI to pools; the daemon starts it
+    #[command(hide = true)]
+    Shim,
+}
+
+/// `stockade run`.
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// The Python application: module:callable, or a .wsgi or .py file
+    #[arg(required_unless_present = "command")]
+    pub(crate) target: Option<String>,
+    /// Run a FastCGI program: the words behind "--"
+    #[arg(long, conflicts_with = "target", requires = "arguments")]
+    pub(crate) command: bool,
+    /// The program and its arguments
+    #[arg(last = true, conflicts_with = "target", value_name = "PROGRAM")]
+    pub(crate) arguments: Vec<String>,
+    /// Run an ASGI application; not supported yet
+    #[arg(long, hide = true)]
+    pub(crate) asgi: bool,
+    /// Where clients connect to; port 0: one that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = address)]
+    pub(crate) listen: SocketAddr,
+    /// How many workers run [default: 2 x cores + 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) processes: Option<u32>,
+    /// Requests at a time in each worker [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) threads: Option<u32>,
+    /// Serve the files of a folder; may be repeated
+    #[arg(long = "static", value_name = "/PATH/=FOLDER", value_parser = files)]
+    pub(crate) files: Vec<(String, PathBuf)>,
+    /// As root: whom the application becomes
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) user: Option<String>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.replacen("localhost:", "127.0.0.1:", 1)
+        .parse()
+        .map_err(|_| "write an IP address and a port, like 127.0.0.1:8000".to_owned())
+}
+
+fn files(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((path, folder)) if path.starts_with('/') && !folder.is_empty() => {
+            Ok((path.to_owned(), PathBuf::from(folder)))
+        }
+        _ => Err("write a path and a folder, like /static/=static".to_owned()),
+    }
 }
 
 /// `stockade serve`.
@@ -44,10 +102,21 @@ pub(crate) struct Serve {
 }
 
 const EXAMPLE: &str = "\
-Example: run what /etc/stockade/stockade.toml configures
+Examples: run hello.py on http://127.0.0.1:8000, and what /etc/stockade/stockade.toml configures
+  stockade run hello.py
   stockade serve
 
 Exit codes: 0 ok, 1 failed, 2 wrong usage, 75 address in use, 77 not permitted, 78 configuration";
+
+const RUN_USAGE: &str = "\
+stockade run [OPTIONS] <TARGET>
+       stockade run [OPTIONS] --command -- <PROGRAM>...";
+
+const RUN_EXAMPLE: &str = "\
+Examples:
+  stockade run hello.py
+  stockade run blog.wsgi:application --threads 4 --static /static/=blog/static
+  stockade run --command -- ./guestbook --verbose";
 
 const SERVE_EXAMPLE: &str = "\
 Example: a Python application, blog.py, for a web server on this machine
@@ -90,12 +159,38 @@ mod tests {
     }
 
     #[test]
+    fn run_takes_an_application_or_a_program() {
+        let Ok(Command::Run(run)) =
+            parse("stockade run hello.py --listen localhost:80 --static /a/=b --static /c=d")
+        else {
+            panic!("refused");
+        };
+        assert_eq!(run.target.as_deref(), Some("hello.py"));
+        assert_eq!(run.listen, SocketAddr::from(([127, 0, 0, 1], 80)));
+        let files = [("/a/", "b"), ("/c", "d")].map(|(path, folder)| (path.into(), folder.into()));
+        assert_eq!(run.files, files);
+        let Ok(Command::Run(run)) = parse("stockade run --threads 2 --command -- php-cgi -n")
+        else {
+            panic!("refused");
+        };
+        assert_eq!((run.target, run.threads), (None, Some(2)));
+        assert_eq!(run.arguments, ["php-cgi", "-n"]);
+    }
+
+    #[test]
     fn wrong_usage_has_exit_code_2() {
         for words in [
             "stockade",
             "stockade start",
             "stockade serve blog.toml",
             "stockade serve -c",
+            "stockade run",
+            "stockade run --command",
+            "stockade run hello.py -- x",
+            "stockade run hello.py --command -- x",
+            "stockade run hello.py --listen here",
+            "stockade run hello.py --processes 0",
+            "stockade run hello.py --static static",
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words}");
         }
@@ -108,7 +203,7 @@ mod tests {
         let help = Cli::command().render_long_help().to_string();
         assert!(help.contains("serve") && help.contains("Example"), "{help}");
         assert!(
-            !help.contains("launch") && !help.contains("relay"),
+            !help.contains("launch") && !help.contains("relay") && !help.contains("shim"),
             "{help}"
         );
     }

@@ -1,5 +1,7 @@
 //! Exit codes that say more than "failed" (1); wrong usage is 2, which `clap` sees to.
 
+/// Wrong usage.
+pub(crate) const USAGE: u8 = 2;
 /// Not permitted.
 pub(crate) const NOT_PERMITTED: u8 = 77;
 /// Something is wrong in the configuration.

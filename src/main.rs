@@ -1,18 +1,32 @@
-//! The command `stockade`: takes its words ([`cli`]), calls the daemon, ends with an exit code ([`exit`]). It decides nothing.
+//! The command `stockade`: takes its words ([`cli`]), calls the daemon, ends with an exit code ([`exit`]). It decides nothing. The
+//! bundled HTTP host ([`shim`]) is a part of it.
 
 mod cli;
 mod exit;
+mod run;
 mod serve;
+mod shim;
 
-use std::process::ExitCode;
+use std::{fmt::Display, process::ExitCode};
 
 use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Run(run) => run::run(run),
         Command::Serve(serve) => serve::serve(&serve),
         Command::Launch => stockade_daemon::launch::main(),
         Command::Relay => stockade_daemon::relay::main(),
+        Command::Shim => shim::main(),
     }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "this is where errors are printed, once"
+)]
+fn failed(error: &dyn Display, code: u8) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(code)
 }

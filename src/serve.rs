@@ -1,13 +1,14 @@
 //! `stockade serve`: the daemon, in the foreground.
 
-use std::{error::Error, io, process::ExitCode};
+use std::{io, process::ExitCode};
 
 use stockade_daemon::{
     config::{self, ConfigErrors},
-    log, supervisor,
+    log,
+    supervisor::{self, Source},
 };
 
-use crate::{cli::Serve, exit};
+use crate::{cli::Serve, exit, failed};
 
 /// Serves until told to stop; what went wrong is on standard error.
 pub(crate) fn serve(Serve { config: file }: &Serve) -> ExitCode {
@@ -16,7 +17,7 @@ pub(crate) fn serve(Serve { config: file }: &Serve) -> ExitCode {
         Err(errors) => return failed(&errors, code(&errors)),
     };
     log::start(config.daemon.log_level);
-    match supervisor::run(config, file.clone()) {
+    match supervisor::run(config, Source::File(file.clone())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error, error.exit_code()),
     }
@@ -31,13 +32,4 @@ fn code(errors: &ConfigErrors) -> u8 {
         }
         ConfigErrors::Unreadable { .. } | ConfigErrors::Wrong { .. } => exit::CONFIGURATION,
     }
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "this is where errors are printed, once"
-)]
-fn failed(error: &dyn Error, code: u8) -> ExitCode {
-    eprintln!("{error}");
-    ExitCode::from(code)
 }

@@ -1,16 +1,43 @@
-//! Who runs: `relay-user`, `user` and `group` looked up. Only root can make a process somebody else; nothing runs as root.
+//! Who runs: `relay-user`, the shim's and pools' `user` and `group` looked up. Only root can make a process somebody else; nothing runs as root.
 
 use std::{io, path::PathBuf};
 
 use super::{
-    errors::Problem,
+    errors::{Place, Problem},
     file::{Given, PoolKeys, PoolTable, Spot},
     resolved::{Account, SocketOwner},
     surroundings::{Surroundings, User},
 };
 
-/// Whom the relay becomes; none: it stays who we are.
-pub(super) fn relay(
+/// A process of the daemon that reads what comes from the network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Service {
+    /// What it is: "relay".
+    pub name: &'static str,
+    /// The key that says whom it becomes.
+    pub key: &'static str,
+    /// Its account when the key is not set.
+    pub default: &'static str,
+}
+
+/// The relay.
+pub(super) const RELAY: Service = Service {
+    name: "relay",
+    key: "relay-user",
+    default: "stockade",
+};
+/// The shim.
+pub(super) const SHIM: Service = Service {
+    name: "shim",
+    key: "user",
+    default: "stockade-shim",
+};
+/// The account that is nobody's.
+pub(super) const NOBODY: &str = "nobody";
+
+/// Whom `service` becomes; none: it stays who we are.
+pub(super) fn service(
+    service: Service,
     given: Option<&Given<String>>,
     surroundings: &dyn Surroundings,
     missing: impl Fn(String) -> Problem,
@@ -21,10 +48,15 @@ pub(super) fn relay(
         }
         return Ok(None);
     }
-    let name = given.map_or(DEFAULT_RELAY_USER, |given| &given.value);
+    let Service {
+        name: what,
+        key,
+        default,
+    } = service;
+    let name = given.map_or(default, |given| &given.value);
     let refuse = |why: String| match given {
         Some(given) => given.spot.wrong(why),
-        None => missing(format!("`relay-user` {why}")),
+        None => missing(format!("`{key}` {why}")),
     };
     let create = format!(
         "create it with `useradd --system --no-create-home --shell /usr/sbin/nologin {name}`"
@@ -42,12 +74,14 @@ pub(super) fn relay(
         })?;
     if user.uid == 0 {
         return Err(refuse(format!(
-            "is {name:?}, but the relay never runs as root: give it an account of its own, like \"stockade\""
+            "is {name:?}, but the {what} never runs as root: give it an account of its own, like {default:?}"
         )));
     }
-    if name == "nobody" || user.uid == NOBODY {
+    // A command without a configuration does with what every system has.
+    let own = given.is_none_or(|given| given.spot.place != Place::CommandLine);
+    if own && (name == NOBODY || user.uid == NOBODYS_UID) {
         return Err(refuse(format!(
-            "is {name:?}, an account that others share: give the relay one of its own, like \"stockade\""
+            "is {name:?}, an account that others share: give the {what} one of its own, like {default:?}"
         )));
     }
     let gid = user.gid;
@@ -110,10 +144,12 @@ pub(super) fn worker(
         })
 }
 
-/// `socket-user`, `socket-group`, `socket-mode`; by default the pool's `account` owns its sockets.
+/// `socket-user`, `socket-group`, `socket-mode`; by default the pool's `account` owns its sockets, and the shim's group may
+/// connect when a route leads there.
 pub(super) fn socket(
     keys: &PoolKeys,
     account: Option<&Account>,
+    shim: Option<&Account>,
     surroundings: &dyn Surroundings,
 ) -> Result<SocketOwner, Problem> {
     let root = surroundings.uid() == 0;
@@ -128,7 +164,7 @@ pub(super) fn socket(
     let gid = match &keys.socket_group {
         Some(given) if root => Some(existing_group(given, surroundings)?),
         Some(given) => Some(our_group(given, surroundings, &surroundings.gids())?),
-        None => account.map(|account| account.gid),
+        None => shim.or(account).map(|account| account.gid),
     };
     let mode = keys
         .socket_mode
@@ -237,6 +273,5 @@ fn account(user: User, gid: u32, surroundings: &dyn Surroundings) -> io::Result<
     })
 }
 
-const DEFAULT_RELAY_USER: &str = "stockade";
 /// The number of "nobody" on every Linux.
-const NOBODY: u32 = 65_534;
+const NOBODYS_UID: u32 = 65_534;

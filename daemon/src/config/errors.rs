@@ -37,6 +37,11 @@ pub enum ConfigErrors {
     },
 }
 
+/// What is wrong with the words of a command that needs no file. Prints a line each.
+#[derive(Debug, Error)]
+#[error("{}", .0.iter().map(|problem| problem.fault.to_string()).collect::<Vec<_>>().join("\n"))]
+pub struct CommandLineErrors(pub Vec<Problem>);
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -112,15 +117,23 @@ pub enum Place {
     Defaults,
     /// `[pool.NAME]`.
     Pool(String),
+    /// `[shim]`.
+    Shim,
+    /// `[[shim.route]]`.
+    Route,
+    /// Not in a file: a word of the command line.
+    CommandLine,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Top => Ok(()),
+            Self::Top | Self::CommandLine => Ok(()),
             Self::Daemon => f.write_str("[daemon]: "),
             Self::Defaults => f.write_str("[defaults]: "),
             Self::Pool(name) => write!(f, "pool {name}: "),
+            Self::Shim => f.write_str("[shim]: "),
+            Self::Route => f.write_str("[[shim.route]]: "),
         }
     }
 }

@@ -14,7 +14,7 @@ use toml::{
 use super::{
     errors::{Fault, Place, Problem, Problems},
     resolved::{Listen, LogLevel},
-    values::{Count, Environment, Locale, Mode, Period, Value, Whole, Word},
+    values::{Count, Environment, HttpListen, Locale, Mode, Period, Value, Whole, Word},
 };
 
 /// A file whose keys are all known and whose values all have the form they should.
@@ -22,6 +22,24 @@ use super::{
 pub(super) struct File {
     pub daemon: DaemonKeys,
     pub pools: Vec<PoolTable>,
+    pub shim: Option<ShimTable>,
+}
+
+/// `[shim]`.
+#[derive(Debug)]
+pub(super) struct ShimTable {
+    /// Where its name stands.
+    pub at: Range<usize>,
+    pub keys: ShimKeys,
+    pub routes: Vec<RouteTable>,
+}
+
+/// `[[shim.route]]`.
+#[derive(Debug)]
+pub(super) struct RouteTable {
+    /// Where it stands.
+    pub at: Range<usize>,
+    pub keys: RouteKeys,
 }
 
 /// `[pool.NAME]`.
@@ -83,6 +101,7 @@ impl PoolTable {
 macro_rules! keys {
     (
         $(#[$doc:meta])* $name:ident { $($field:ident = $key:literal: $form:ty,)* }
+        $(tables: $($table:literal)*)?
         later: $($later:literal)*
     ) => {
         $(#[$doc])*
@@ -92,6 +111,8 @@ macro_rules! keys {
         impl $name {
             pub(super) const KEYS: &[&str] = &[$($key),*];
             pub(super) const LATER: &[&str] = &[$($later),*];
+            /// Tables in the table, which are read elsewhere.
+            const TABLES: &[&str] = &[$($($table),*)?];
 
             /// What is not set in `table` is as in `defaults`.
             fn read(
@@ -100,7 +121,8 @@ macro_rules! keys {
                 defaults: Option<&Self>,
                 problems: &mut Problems,
             ) -> Self {
-                refuse_strangers(table, place, Self::KEYS, Self::LATER, problems);
+                let known = [Self::KEYS, Self::TABLES].concat();
+                refuse_strangers(table, place, &known, Self::LATER, problems);
                 Self {
                     $($field: given(table, place, $key, problems)
                         .or_else(|| defaults.and_then(|defaults| defaults.$field.clone())),)*
@@ -168,6 +190,31 @@ keys! {
         "access-log" "access-log-format" "slow-request"
 }
 
+keys! {
+    /// `[shim]`, less its routes.
+    ShimKeys {
+        listen = "listen": Vec<Spanned<HttpListen>>,
+        user = "user": String,
+        header_timeout = "header-timeout": Limit,
+        keep_alive_timeout = "keep-alive-timeout": Limit,
+    }
+    tables: "route"
+    later:
+        "tls-certificate" "tls-key" "body-timeout" "minimum-rate" "maximum-connections" "header-limit" "proxy-protocol"
+        "trusted-proxies" "sendfile-roots" "compression" "access-log"
+}
+
+keys! {
+    /// `[[shim.route]]`.
+    RouteKeys {
+        host = "host": String,
+        path = "path": String,
+        files = "files": PathBuf,
+        pool = "pool": String,
+    }
+    later:
+}
+
 /// Reads the whole text; none when there are problems.
 pub(super) fn read(text: &str, problems: &mut Problems) -> Option<File> {
     let document = problems.keep(DeTable::parse(text).map_err(|error| Problem {
@@ -192,7 +239,18 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<File> {
             },
         });
     }
-    problems.is_empty().then_some(File { daemon, pools })
+    let shim = subtable(top, "shim", problems).map(|table| ShimTable {
+        at: top
+            .get_key_value("shim")
+            .map_or(0..0, |(name, _)| name.span()),
+        keys: ShimKeys::read(table, &Place::Shim, None, problems),
+        routes: read_routes(table, problems),
+    });
+    problems.is_empty().then_some(File {
+        daemon,
+        pools,
+        shim,
+    })
 }
 
 fn read_pools(pools: &DeTable<'_>, defaults: &PoolKeys, problems: &mut Problems) -> Vec<PoolTable> {
@@ -227,6 +285,29 @@ fn read_pools(pools: &DeTable<'_>, defaults: &PoolKeys, problems: &mut Problems)
         });
     }
     tables
+}
+
+fn read_routes(shim: &DeTable<'_>, problems: &mut Problems) -> Vec<RouteTable> {
+    let Some(value) = shim.get("route") else {
+        return Vec::new();
+    };
+    let mut routes = Vec::new();
+    let elements = match value.get_ref() {
+        DeValue::Array(elements) => elements.iter().collect(),
+        _ => vec![value],
+    };
+    for element in elements {
+        let DeValue::Table(table) = element.get_ref() else {
+            let why = "is no table: write [[shim.route]] on a line of its own above a route's keys";
+            problems.add(wrong(&Place::Shim, "route", element.span(), why));
+            continue;
+        };
+        routes.push(RouteTable {
+            at: element.span(),
+            keys: RouteKeys::read(table, &Place::Route, None, problems),
+        });
+    }
+    routes
 }
 
 /// What is wrong with a pool's name: it stands in log lines, paths and labels.
@@ -338,6 +419,9 @@ fn remedy(key: &str, place: &Place, keys: &[&str], later: &[&str]) -> String {
     if of_daemon {
         return "it belongs into [daemon]".to_owned();
     }
+    if ShimKeys::KEYS.contains(&key.as_str()) || ShimKeys::LATER.contains(&key.as_str()) {
+        return "it belongs into [shim]".to_owned();
+    }
     "remove it".to_owned()
 }
 
@@ -352,6 +436,6 @@ fn wrong(place: &Place, key: &str, at: Range<usize>, why: impl Into<String>) -> 
     }
 }
 
-const TABLES: &[&str] = &["daemon", "defaults", "pool"];
-const TABLES_LATER: &[&str] = &["include", "shim"];
+const TABLES: &[&str] = &["daemon", "defaults", "pool", "shim"];
+const TABLES_LATER: &[&str] = &["include"];
 const LONGEST_NAME: usize = 64;

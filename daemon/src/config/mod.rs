@@ -3,7 +3,8 @@
 //! In three steps, each only when the one before found no fault: [`file`](mod@file) knows every key and the form of its value ([`values`]),
 //! [`resolve`] fills in defaults and looks up every name, [`resolved`] is what the rest of the daemon gets. Every fault that a step
 //! can find is reported at once, with the line it stands in ([`errors`]). What is asked of the system goes through
-//! [`surroundings`]; nothing is changed in it.
+//! [`surroundings`]; nothing is changed in it. A command that needs no file ([`without_file`]) says in words what a file would, and
+//! goes through the last two steps.
 
 pub mod errors;
 pub mod resolved;
@@ -11,15 +12,18 @@ pub mod surroundings;
 
 mod accounts;
 mod application;
+mod command_line;
 mod file;
 mod resolve;
+mod shim;
 #[cfg(test)]
 mod tests;
 mod values;
 
 use std::{fs, path::Path};
 
-pub use errors::ConfigErrors;
+pub use command_line::{Run, Target, without_file};
+pub use errors::{CommandLineErrors, ConfigErrors};
 pub use surroundings::{Surroundings, System};
 
 use errors::{Problem, Problems};

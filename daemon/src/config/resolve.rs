@@ -13,7 +13,8 @@ use super::{
     accounts, application,
     errors::{Fault, Place, Problem, Problems},
     file::{File, Given, PoolTable},
-    resolved::{Config, Daemon, Listen, LogLevel, Pool},
+    resolved::{Account, Config, Daemon, Listen, LogLevel, Pool},
+    shim,
     surroundings::{Found, Surroundings},
     values::Period,
 };
@@ -26,15 +27,37 @@ pub(super) fn resolve(
     problems: &mut Problems,
 ) -> Option<Config> {
     let daemon = daemon(file, folder, surroundings, problems);
+    let shim_account = file
+        .shim
+        .as_ref()
+        .and_then(|table| problems.keep(shim::account(table, surroundings)))
+        .flatten();
     let pools: Vec<Option<Pool>> = file
         .pools
         .iter()
-        .map(|table| pool(table, folder, surroundings, problems))
+        .map(|table| {
+            let routed = file.shim.as_ref().is_some_and(|shim| shim.leads_to(table));
+            let shim = shim_account.as_ref().filter(|_| routed);
+            pool(table, shim, folder, surroundings, problems)
+        })
         .collect();
     refuse_shared_addresses(&file.pools, folder, problems);
+    let (daemon, pools) = (daemon?, pools.into_iter().collect::<Option<Vec<_>>>()?);
+    let shim = match &file.shim {
+        Some(table) => Some(shim::resolve(
+            table,
+            shim_account,
+            &pools,
+            folder,
+            surroundings,
+            problems,
+        )?),
+        None => None,
+    };
     let config = Config {
-        daemon: daemon?,
-        pools: pools.into_iter().collect::<Option<_>>()?,
+        daemon,
+        pools,
+        shim,
     };
     problems.is_empty().then_some(config)
 }
@@ -55,7 +78,8 @@ fn daemon(
 ) -> Option<Daemon> {
     let keys = &file.daemon;
     let runtime_dir = problems.keep(runtime_dir(file, folder, surroundings));
-    let relay_user = problems.keep(accounts::relay(
+    let relay_user = problems.keep(accounts::service(
+        accounts::RELAY,
         keys.relay_user.as_ref(),
         surroundings,
         missing_in_daemon,
@@ -74,7 +98,7 @@ fn daemon(
 }
 
 fn runtime_dir(
-    File { daemon, pools }: &File,
+    File { daemon, pools, .. }: &File,
     folder: &Path,
     surroundings: &dyn Surroundings,
 ) -> Result<PathBuf, Problem> {
@@ -115,6 +139,7 @@ const fn missing_in_daemon(what: String) -> Problem {
 
 fn pool(
     table: &PoolTable,
+    shim: Option<&Account>,
     folder: &Path,
     surroundings: &dyn Surroundings,
     problems: &mut Problems,
@@ -125,6 +150,7 @@ fn pool(
     let socket = problems.keep(accounts::socket(
         keys,
         account.as_ref().and_then(Option::as_ref),
+        shim,
         surroundings,
     ));
     let home = problems.keep(home(table, folder, surroundings));
@@ -315,7 +341,7 @@ fn value<T, U>(given: Option<&Given<T>>, meaning: impl Fn(&T) -> U, default: U) 
     given.map_or(default, |given| meaning(&given.value))
 }
 
-fn limit(given: Option<&Given<Limit>>, default: Duration) -> Limit {
+pub(super) fn limit(given: Option<&Given<Limit>>, default: Duration) -> Limit {
     value(given, |given| *given, Limit::of(default))
 }
 

@@ -12,6 +12,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// `[pool.NAME]`, in the order of their names.
     pub pools: Vec<Pool>,
+    /// `[shim]`; none: there is no such table, and no shim.
+    pub shim: Option<Shim>,
 }
 
 /// `[daemon]`.
@@ -108,12 +110,54 @@ pub struct Pool {
 }
 
 /// One of `listen`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Listen {
     /// `unix:PATH`, absolute, short enough for sun_path.
     Unix(PathBuf),
     /// `HOST:PORT`.
     Tcp(SocketAddr),
+}
+
+/// `[shim]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shim {
+    /// `listen`; at least one. Port 0: one that is free.
+    pub listen: Vec<SocketAddr>,
+    /// `user`: who the shim becomes; none when the supervisor is not root (it stays who it is).
+    pub account: Option<Account>,
+    /// `header-timeout`.
+    pub header_timeout: Limit,
+    /// `keep-alive-timeout`.
+    pub keep_alive_timeout: Limit,
+    /// `[[shim.route]]`; at least one.
+    pub routes: Vec<Route>,
+}
+
+/// `[[shim.route]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// `host`, in lower case; none: every host.
+    pub host: Option<String>,
+    /// `path`; begins with a slash.
+    pub path: String,
+    /// What answers there.
+    pub destination: Destination,
+}
+
+/// What answers a route's requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Destination {
+    /// `files`: what is in this folder, absolute.
+    Files(PathBuf),
+    /// `pool`: its name, and the one of its addresses that the shim's account can connect to.
+    Pool {
+        /// The pool's name, for logs.
+        name: String,
+        /// Where it listens.
+        address: Listen,
+    },
 }
 
 /// Who may connect to a unix socket.

@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::{CString, OsString},
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     thread,
 };
@@ -72,6 +72,11 @@ pub trait Surroundings {
     /// # Errors
     /// When there is nothing, or it cannot be seen.
     fn find(&self, path: &Path) -> io::Result<Found>;
+    /// The number of the user that the file at `path` belongs to, symbolic links followed.
+    ///
+    /// # Errors
+    /// When there is nothing, or it cannot be seen.
+    fn owner(&self, path: &Path) -> io::Result<u32>;
 }
 
 /// The system we run on.
@@ -136,6 +141,10 @@ impl Surroundings for System {
         } else {
             Found::File
         })
+    }
+
+    fn owner(&self, path: &Path) -> io::Result<u32> {
+        Ok(fs::metadata(path)?.uid())
     }
 }
 

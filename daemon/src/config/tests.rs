@@ -1,5 +1,6 @@
 //! What a file means, and what is said about a wrong one, in surroundings that are made up.
 
+mod command_line;
 mod documents;
 mod meanings;
 mod mistakes;
@@ -34,6 +35,7 @@ impl Imagined {
                 ("stockade", 400, 400, "/nonexistent"),
                 ("blog", 1001, 1001, "/home/blog"),
                 ("shop", 1002, 0, "/home/shop"),
+                ("stockade-shim", 401, 401, "/nonexistent"),
                 ("nobody", 65_534, 65_534, "/"),
             ]
             .map(|(name, uid, gid, home)| User {
@@ -128,6 +130,16 @@ impl Surroundings for Imagined {
             _ => return Err(io::Error::from_raw_os_error(2)),
         };
         Ok(known)
+    }
+
+    fn owner(&self, path: &Path) -> io::Result<u32> {
+        self.find(path).map(|_| {
+            if path.starts_with("/srv/blog") {
+                1001
+            } else {
+                0
+            }
+        })
     }
 }
 

@@ -37,6 +37,10 @@ pub(super) struct Count(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mode(pub u32);
 
+/// An address of the shim: TCP, any of this machine's; port 0 is one that is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HttpListen(pub SocketAddr);
+
 /// Words that name a locale; none: "off".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Locale(pub Option<String>);
@@ -258,6 +262,15 @@ impl Value for Listen {
             ));
         }
         Ok(Self::Tcp(address))
+    }
+}
+
+/// `HOST:PORT`.
+impl Value for HttpListen {
+    fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        let wanted = "an IP address and a port, like \"127.0.0.1:8000\"";
+        let text = string(value, wanted)?.replacen("localhost:", "127.0.0.1:", 1);
+        text.parse().map(Self).map_err(|_| must_be(value, wanted))
     }
 }
 

@@ -37,6 +37,12 @@ pub enum SupervisorError {
         /// Where it was looked for.
         looked: [PathBuf; 2],
     },
+    /// The shim did not come up.
+    #[error("could not start the shim: {0}")]
+    Shim(Failure),
+    /// The application of a command line failed before it ever served.
+    #[error("pool {0}: the application did not start; the lines above say why")]
+    NeverServed(String),
     /// The relay did not come up.
     #[error("could not start the relay: {0}")]
     Relay(Failure),
@@ -62,7 +68,11 @@ impl SupervisorError {
                 _ => 1,
             },
             Self::Unsafe(_) => 77,
-            Self::NotASocket(_) | Self::NoAdapter { .. } | Self::Relay(_) => 1,
+            Self::NotASocket(_)
+            | Self::NoAdapter { .. }
+            | Self::Relay(_)
+            | Self::Shim(_)
+            | Self::NeverServed(_) => 1,
         }
     }
 }

@@ -9,6 +9,7 @@ use stockade_policy::{
 };
 
 use super::{
+    Source,
     pools::PoolRecord,
     shell::Shell,
     sockets,
@@ -215,6 +216,7 @@ impl Shell {
     fn report_pool(&mut self, pool: PoolId, state: PoolState) {
         if let Some(record) = self.pools.get_mut(&pool) {
             record.state = Some(state);
+            record.served |= state == PoolState::Serving;
         }
         let name = self.pool_name(pool);
         match state {
@@ -225,6 +227,11 @@ impl Shell {
         }
         self.relay
             .tell(&ToRelay::PoolReported { pool, state }, Vec::new());
+        if state == PoolState::Failing && self.source == Source::CommandLine && !self.ever_served()
+        {
+            self.never_served = Some(name);
+            self.stop_at_once();
+        }
     }
 
     fn finish_reload(&mut self, pool: PoolId, generation: Generation) {
@@ -254,6 +261,10 @@ impl Shell {
         if !self.relay.is_there() {
             self.tell_machine(Event::RelayDrained);
         }
+    }
+
+    fn ever_served(&self) -> bool {
+        self.pools.values().any(|record| record.served)
     }
 
     fn pool_name(&self, pool: PoolId) -> String {

@@ -5,7 +5,7 @@
 //!   signals, relay, workers ──▶ shell ──▶ policy/supervision ──▶ execute ──▶ spawn ──▶ launcher ──▶ worker
 //! ```
 //! - `shell`: the loop; `execute`: the machine's actions; `reload`: HUP.
-//! - `pools`, `workers`, `relay_process`: what is held of each; `process`: a process by its pidfd; `line`: talk with the
+//! - `pools`, `workers`, `relay_process`, `shim_process`: what is held of each; `process`: a process by its pidfd; `line`: talk with the
 //!   relay; `words`: the log's.
 //! - `spawn`: the only place where processes are started.
 //! - `sockets`, `runtime_dir`, `adapter`, `signals`: what is made, taken or opened at the start.
@@ -22,6 +22,7 @@ mod relay_process;
 mod reload;
 mod runtime_dir;
 mod shell;
+mod shim_process;
 mod signals;
 mod sockets;
 mod spawn;
@@ -45,15 +46,25 @@ use pools::PoolRecord;
 use relay_process::RelayProcess;
 use runtime_dir::RuntimeDir;
 use shell::{Inbox, Shell};
+use shim_process::ShimProcess;
 use signals::Signals;
 use spawn::Spawner;
 
-/// Serves `config`, which was read from `source`, until a signal ends it. To be called on the main thread: workers end
+/// Where a configuration comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file, which can be read again.
+    File(PathBuf),
+    /// A command line. The daemon ends when its application fails before it ever served: somebody waits for it at a terminal.
+    CommandLine,
+}
+
+/// Serves `config`, which came from `source`, until a signal ends it. To be called on the main thread: workers end
 /// with the thread that started them.
 ///
 /// # Errors
 /// When it cannot start; see [`SupervisorError::exit_code`].
-pub fn run(config: Config, source: PathBuf) -> Result<(), SupervisorError> {
+pub fn run(config: Config, source: Source) -> Result<(), SupervisorError> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -64,12 +75,15 @@ pub fn run(config: Config, source: PathBuf) -> Result<(), SupervisorError> {
         shell.run(inbox).await;
         shell.relay.end().await;
         tracing::info!("stopped");
-        Ok(())
+        match shell.never_served.take() {
+            Some(pool) => Err(SupervisorError::NeverServed(pool)),
+            None => Ok(()),
+        }
     })
 }
 
 /// Takes what has to be taken; starts nothing.
-fn prepare(config: Config, source: PathBuf) -> Result<(Shell, Inbox), SupervisorError> {
+fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorError> {
     let signals = Signals::take().map_err(SupervisorError::step("take the signals"))?;
     prctl::set_child_subreaper(true)
         .map_err(io::Error::from)
@@ -79,17 +93,25 @@ fn prepare(config: Config, source: PathBuf) -> Result<(Shell, Inbox), Supervisor
     adapter.open_for(&config.pools)?;
     let spawner = Spawner::open().map_err(SupervisorError::step("open our own executable"))?;
     let runtime_dir = RuntimeDir::take(&daemon.runtime_dir, daemon.relay_user.as_ref())?;
+    let mut shim = match config.shim {
+        Some(keys) => Some(ShimProcess::bind(keys, daemon.log_level)?),
+        None => None,
+    };
     let mut pools = BTreeMap::new();
     for (id, pool) in (1..).map(PoolId).zip(config.pools) {
         pools.insert(id, PoolRecord::bind(id, pool)?);
     }
     let mut random = Random::new(seed()?);
+    if let Some(shim) = &mut shim {
+        shim.seed(random.next());
+    }
     let (senders, inbox) = shell::inbox(signals);
     let shell = Shell {
         clock: Clock::start(),
         machine: Supervision::new(random.next(), daemon.shutdown_timeout),
         source,
         relay: RelayProcess::new(&daemon, random.next()),
+        shim,
         daemon,
         pools,
         workers: BTreeMap::new(),
@@ -100,11 +122,12 @@ fn prepare(config: Config, source: PathBuf) -> Result<(Shell, Inbox), Supervisor
         senders,
         stopping: false,
         finished: false,
+        never_served: None,
     };
     Ok((shell, inbox))
 }
 
-/// Starts the relay, which has to come up this time, and gives the machine its pools.
+/// Starts the relay and the shim, which have to come up this time, and gives the machine its pools.
 async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
     let now = shell.clock.now();
     let launch = shell
@@ -113,6 +136,13 @@ async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
         .map_err(SupervisorError::Relay)?;
     launch.outcome().await.map_err(SupervisorError::Relay)?;
     shell.hand_over();
+    if let Some(shim) = &mut shell.shim {
+        let launch = shim
+            .start(&shell.spawner, now)
+            .map_err(SupervisorError::Shim)?;
+        launch.outcome().await.map_err(SupervisorError::Shim)?;
+        shim.tell_addresses();
+    }
     let pools: Vec<_> = shell
         .pools
         .values()
@@ -120,7 +150,10 @@ async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
         .collect();
     let (version, count) = (env!("CARGO_PKG_VERSION"), pools.len());
     let plural = if count == 1 { "" } else { "s" };
-    tracing::info!("stockade {version} (pid {}) serving {count} pool{plural}", std::process::id());
+    tracing::info!(
+        "stockade {version} (pid {}) serving {count} pool{plural}",
+        std::process::id()
+    );
     warn_of_shared_accounts(shell);
     for (pool, settings) in pools {
         shell.tell_machine(Event::PoolAdded { pool, settings });

@@ -24,6 +24,8 @@ pub(super) struct PoolRecord {
     files: Vec<SocketFile>,
     /// As reported last.
     pub(super) state: Option<PoolState>,
+    /// It was reported as serving once.
+    pub(super) served: bool,
     /// The keys as they were when its sockets were bound.
     bound: Arc<Pool>,
     /// The keys as read last: the next generation's, and from the next request on the relay's.
@@ -48,6 +50,7 @@ impl PoolRecord {
             listeners,
             files,
             state: None,
+            served: false,
             bound: Arc::clone(&keys),
             latest: keys,
             generations: BTreeMap::new(),
@@ -68,6 +71,11 @@ impl PoolRecord {
     /// The configuration was read again.
     pub(super) fn change(&mut self, config: Pool) {
         self.latest = Arc::new(config);
+    }
+
+    /// The keys as read last.
+    pub(super) fn latest(&self) -> Pool {
+        Pool::clone(&self.latest)
     }
 
     /// The keys of `generation`: those that held when it was first started.

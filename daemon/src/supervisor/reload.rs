@@ -1,10 +1,10 @@
-//! HUP: the configuration is read again. One that is wrong changes nothing.
+//! HUP: the configuration is read again. One that is wrong changes nothing; one of a command line is as it was.
 
 use std::collections::BTreeSet;
 
 use stockade_policy::supervision::Event;
 
-use super::shell::Shell;
+use super::{Source, pools::PoolRecord, shell::Shell, shim_process::ShimProcess};
 use crate::{
     config::{
         self,
@@ -15,8 +15,16 @@ use crate::{
 
 impl Shell {
     pub(super) fn reload(&mut self) {
-        let source = self.source.display();
-        let config = match config::read(&self.source, &config::System) {
+        let Source::File(source) = &self.source else {
+            tracing::info!("reload begun");
+            let pools: Vec<Pool> = self.pools.values().map(PoolRecord::latest).collect();
+            for pool in pools {
+                self.reload_pool(pool);
+            }
+            return;
+        };
+        let shown = source.display();
+        let config = match config::read(source, &config::System) {
             Ok(config) => config,
             Err(error) => {
                 tracing::warn!("reload refused, nothing changes: {error}");
@@ -27,7 +35,7 @@ impl Shell {
             tracing::warn!("reload refused, nothing changes: {error}");
             return;
         }
-        tracing::info!("reload begun: {source} read");
+        tracing::info!("reload begun: {shown} read");
         self.warn_of_what_waits(&config);
         for pool in config.pools {
             self.reload_pool(pool);
@@ -54,6 +62,9 @@ impl Shell {
     fn warn_of_what_waits(&self, config: &Config) {
         if config.daemon != self.daemon {
             tracing::warn!("[daemon] has changed: takes effect at the next start");
+        }
+        if config.shim.as_ref() != self.shim.as_ref().map(ShimProcess::keys) {
+            tracing::warn!("[shim] has changed: takes effect at the next start");
         }
         let names: BTreeSet<&str> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
         for record in self.pools.values() {

@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     future::{pending, ready},
-    path::PathBuf,
     sync::Arc,
 };
 
@@ -15,11 +14,13 @@ use stockade_policy::{
 use tokio::{select, sync::mpsc, time::sleep_until};
 
 use super::{
+    Source,
     adapter::Adapter,
     pools::PoolRecord,
     process::{End, Process, reap_strangers},
     relay_process::{Heard, RelayProcess},
     runtime_dir::RuntimeDir,
+    shim_process::{ShimProcess, gone as shim_gone},
     signals::{Asked, Signals},
     spawn::{Launch, Spawner},
     workers::Worker,
@@ -43,13 +44,14 @@ const STREAK: u32 = 64;
 pub(super) struct Shell {
     pub(super) clock: Clock,
     pub(super) machine: Supervision,
-    /// The configuration file, for reading it again.
-    pub(super) source: PathBuf,
+    /// Where the configuration came from, for reading it again.
+    pub(super) source: Source,
     /// `[daemon]`, as it was at the start.
     pub(super) daemon: Daemon,
     pub(super) pools: BTreeMap<PoolId, PoolRecord>,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
     pub(super) relay: RelayProcess,
+    pub(super) shim: Option<ShimProcess>,
     pub(super) spawner: Spawner,
     pub(super) adapter: Adapter,
     pub(super) runtime_dir: RuntimeDir,
@@ -57,6 +59,8 @@ pub(super) struct Shell {
     pub(super) senders: Senders,
     pub(super) stopping: bool,
     pub(super) finished: bool,
+    /// The pool because of which the daemon ends: see [`Source::CommandLine`].
+    pub(super) never_served: Option<String>,
 }
 
 /// What becomes of a worker's process.
@@ -120,6 +124,7 @@ impl Shell {
                 self.expire();
             }
             let relay = &mut self.relay;
+            let shim = &self.shim;
             streak += 1;
             select! {
                 biased;
@@ -131,7 +136,9 @@ impl Shell {
                 Some((worker, message)) = inbox.said.recv() => self.said(worker, message),
                 // 6. Workers' processes.
                 Some((worker, turn)) = inbox.turns.recv() => self.turned(worker, turn),
-                // 7. Time; after what happened, so that good news that came in time counts.
+                // 7. The shim's process.
+                () = shim_gone(shim.as_ref()) => self.shim_gone(),
+                // 8. Time; after what happened, so that good news that came in time counts.
                 () = until(self.clock, deadline) => {
                     streak = 0;
                     self.expire();
@@ -142,7 +149,8 @@ impl Shell {
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.machine.poll_timeout(), self.relay.restart()]
+        let shim = self.shim.as_ref().and_then(ShimProcess::due);
+        [self.machine.poll_timeout(), self.relay.restart(), shim]
             .into_iter()
             .flatten()
             .min()
@@ -155,6 +163,7 @@ impl Shell {
         if self.relay.restart().is_some_and(|due| due <= now) {
             self.restart_relay(now);
         }
+        self.expire_shim(now);
     }
 
     /// Hands an event to the machine.
@@ -171,13 +180,15 @@ impl Shell {
                     "gracefully"
                 };
                 tracing::info!("stopping {how}");
-                self.stopping = true;
-                self.tell_machine(Event::StopRequested);
+                if self.stopping {
+                    self.stop_at_once();
+                } else {
+                    self.stop();
+                }
             }
             Asked::FastStop => {
                 tracing::info!("stopping at once");
-                self.stopping = true;
-                self.tell_machine(Event::FastStopRequested);
+                self.stop_at_once();
             }
             Asked::Reload if self.stopping => tracing::info!("not reloaded: stopping"),
             Asked::Reload => self.reload(),
@@ -258,7 +269,10 @@ impl Shell {
                     .as_ref()
                     .is_some_and(|process| process.pid() == pid)
             };
-            self.relay.pid() == Some(pid) || self.workers.values().any(is_worker)
+            let shim = self.shim.as_ref().and_then(ShimProcess::pid);
+            self.relay.pid() == Some(pid)
+                || shim == Some(pid)
+                || self.workers.values().any(is_worker)
         });
     }
 }

@@ -6,9 +6,9 @@
 use std::{
     fs::{self, OpenOptions, Permissions},
     io,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::{Path, PathBuf},
@@ -66,22 +66,24 @@ pub(super) fn bind_pool(
                 file: Some(file),
             })
         }
-        Listen::Tcp(address) => {
-            let failed = || SupervisorError::step(format!("listen on {address}"));
-            // The standard library sets SO_REUSEADDR.
-            let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
-                io::ErrorKind::AddrInUse => SupervisorError::AddressInUse(address.to_string()),
-                _ => failed()(error),
-            })?;
-            listener.set_nonblocking(true).map_err(failed())?;
-            let listener = OwnedFd::from(listener);
-            listen_with(&listener, backlog).map_err(failed())?;
-            Ok(Bound {
-                listener,
-                file: None,
-            })
-        }
+        Listen::Tcp(address) => Ok(Bound {
+            listener: bind_tcp(*address, backlog)?.into(),
+            file: None,
+        }),
     }
+}
+
+/// Binds a TCP address, non-blocking.
+pub(super) fn bind_tcp(address: SocketAddr, backlog: i32) -> Result<TcpListener, SupervisorError> {
+    let failed = || SupervisorError::step(format!("listen on {address}"));
+    // The standard library sets SO_REUSEADDR.
+    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => SupervisorError::AddressInUse(address.to_string()),
+        _ => failed()(error),
+    })?;
+    listener.set_nonblocking(true).map_err(failed())?;
+    listen_with(&listener, backlog).map_err(failed())?;
+    Ok(listener)
 }
 
 /// Makes a worker's socket, reachable by `relay` alone. Blocking: a worker accepts on it as it likes.
@@ -175,7 +177,7 @@ pub(super) fn set_nonblocking(descriptor: &OwnedFd) -> io::Result<()> {
 }
 
 /// Listens, or changes the backlog of a socket that does. The kernel cuts it to net.core.somaxconn.
-fn listen_with(listener: &OwnedFd, backlog: i32) -> io::Result<()> {
+fn listen_with(listener: &impl AsFd, backlog: i32) -> io::Result<()> {
     let backlog = match Backlog::new(backlog) {
         Ok(backlog) => backlog,
         Err(Errno::EINVAL) => Backlog::MAXALLOWABLE,

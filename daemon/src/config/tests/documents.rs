@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use super::{Imagined, read};
 use crate::config::{
-    file::{DaemonKeys, PoolKeys},
+    file::{DaemonKeys, PoolKeys, RouteKeys, ShimKeys},
     resolved::Config,
 };
 
@@ -31,9 +31,15 @@ fn the_example_has_every_key() {
     let (daemon, pools) = example
         .split_once("[defaults]")
         .expect("the example has [defaults]");
+    let (pools, shim) = pools.split_once("[shim]").expect("the example has [shim]");
+    let (shim, routes) = shim
+        .split_once("[[shim.route]]")
+        .expect("the example has [[shim.route]]");
     let keys = |text: &str| text.lines().filter_map(key).map(str::to_owned).collect();
     assert_eq!(set(DaemonKeys::KEYS), keys(daemon));
     assert_eq!(set(PoolKeys::KEYS), keys(pools));
+    assert_eq!(set(ShimKeys::KEYS), keys(shim));
+    assert_eq!(set(RouteKeys::KEYS), keys(routes));
 }
 
 #[test]
@@ -42,8 +48,16 @@ fn the_documentation_has_every_key() {
     let (daemon, pools) = document
         .split_once("## `[defaults]`")
         .expect("the document has [defaults]");
+    let (pools, shim) = pools
+        .split_once("## `[shim]`")
+        .expect("the document has [shim]");
+    let (shim, routes) = shim
+        .split_once("### `[[shim.route]]`")
+        .expect("the document has [[shim.route]]");
     assert_eq!(set(DaemonKeys::KEYS), described(daemon));
     assert_eq!(set(PoolKeys::KEYS), described(pools));
+    assert_eq!(set(ShimKeys::KEYS), described(shim));
+    assert_eq!(set(RouteKeys::KEYS), described(routes));
 }
 
 #[test]
@@ -51,6 +65,7 @@ fn no_key_is_both_supported_and_not() {
     for (keys, later) in [
         (DaemonKeys::KEYS, DaemonKeys::LATER),
         (PoolKeys::KEYS, PoolKeys::LATER),
+        (ShimKeys::KEYS, ShimKeys::LATER),
     ] {
         let all: BTreeSet<_> = keys.iter().chain(later).collect();
         assert_eq!(all.len(), keys.len() + later.len());

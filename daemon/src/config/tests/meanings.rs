@@ -99,6 +99,7 @@ fn everything_has_a_default() {
                 maximum: seconds(60),
             },
         }],
+        shim: None,
     };
     assert_eq!(read(SMALLEST, &Imagined::root()).unwrap(), expected);
 }

@@ -99,6 +99,15 @@ fn the_daemon() {
 }
 
 #[test]
+fn the_shim() {
+    check(
+        include_str!("mistakes/the_shim.txt"),
+        &Imagined::root(),
+        |text| format!("{BLOG}[shim]\n{text}\n"),
+    );
+}
+
+#[test]
 fn tables() {
     check(
         include_str!("mistakes/tables.txt"),
