@@ -1,4 +1,4 @@
-# make run    the hello example behind nginx on http://127.0.0.1:8000, until Ctrl-C
+# make run    the hello example on http://127.0.0.1:8000, until Ctrl-C
 # make test   every test
 #
 # Both install what they need from the system when run as root on Debian or Ubuntu, and say what is missing otherwise.

@@ -16,6 +16,8 @@ mod nginx;
 mod peers;
 mod php;
 mod reload;
+mod run;
 mod serve;
+mod shim;
 mod workers;
 mod wsgi;

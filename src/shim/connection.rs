@@ -147,7 +147,8 @@ pub(super) async fn run(
     });
     let mut connection = pin!(
         http1::Builder::new()
-            .max_buf_size(HEADER_LIMIT)
+            .max_header_size(HEADER_LIMIT)
+            .max_buf_size(2 * HEADER_LIMIT)
             .serve_connection(client, service)
     );
     let mut stop = pin!(stopping.wait_for(|stopping| *stopping));

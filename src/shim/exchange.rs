@@ -7,7 +7,7 @@ use std::{io, pin::pin, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use stockade_protocol::{
-    encode::{self, ProtocolStatus, Role},
+    encode::{self, PairTooLong, ProtocolStatus, Role},
     head::find_end,
     record::RecordType,
     web_server::{Answer, WebServer},
@@ -48,6 +48,8 @@ pub(super) struct Question {
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
+    #[error("the parameters are too long: {0}")]
+    TooLong(#[from] PairTooLong),
     #[error("could not ask: {0}")]
     Unreachable(#[from] io::Error),
     #[error("no answer: {0}")]
@@ -99,8 +101,7 @@ async fn converse(
     let mut upload = question.upload;
     let mut begin = Vec::with_capacity(question.parameters.len() + 64);
     encode::begin_request(&mut begin, ID, Role::Responder, true);
-    encode::params(&mut begin, ID, &question.parameters)
-        .map_err(|error| Failed::Broken(error.to_string()))?;
+    encode::params(&mut begin, ID, &question.parameters)?;
     if let Upload::Nothing = upload {
         encode::stream_end(&mut begin, RecordType::Stdin, ID);
     }

@@ -92,13 +92,19 @@ impl Pool {
                     body
                 })
             }
-            Err(failed) => {
-                tracing::warn!("shim: pool {}: {failed}", self.name);
-                answers::bad_gateway(match failed {
-                    Failed::Unreachable(_) => "pool-unreachable",
-                    Failed::Broken(_) => "protocol-error",
-                })
-            }
+            Err(failed) => self.failed(&failed),
+        }
+    }
+
+    fn failed(&self, failed: &Failed) -> Response<Reply> {
+        tracing::warn!("shim: pool {}: {failed}", self.name);
+        match failed {
+            Failed::TooLong(_) => answers::page(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "The head of a request may have 64 KiB.",
+            ),
+            Failed::Unreachable(_) => answers::bad_gateway("pool-unreachable"),
+            Failed::Broken(_) => answers::bad_gateway("protocol-error"),
         }
     }
 

@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use hyper::{Request, Response, Version, body::Incoming, header::HOST, http::request::Parts};
+use hyper::{
+    Request, Response, Version,
+    body::{Body, Incoming},
+    header::{CONNECTION, HOST, HeaderValue},
+    http::request::Parts,
+};
 use percent_encoding::percent_decode_str;
 use stockade_daemon::config::resolved::{Destination, Route};
 
@@ -66,16 +71,24 @@ impl Routes {
     /// Answers a request.
     pub(super) async fn answer(&self, request: Request<Incoming>, ends: Ends) -> Response<Reply> {
         let (parts, body) = request.into_parts();
-        let Some(asked) = Asked::of(&parts) else {
-            return answers::bad_request();
-        };
-        match self.find(&asked) {
-            None => answers::not_found(),
-            Some((key, Way::Files(folder))) => {
+        let asked = Asked::of(&parts);
+        let found = asked.as_ref().and_then(|asked| self.find(asked));
+        if let (Some(asked), Some((_, Way::Pool(pool)))) = (&asked, found) {
+            return pool.answer(&parts, body, asked, ends).await;
+        }
+        let mut response = match (&asked, found) {
+            (Some(asked), Some((key, Way::Files(folder)))) => {
                 files::answer(folder, &asked.path[key.path.len()..], &parts).await
             }
-            Some((_, Way::Pool(pool))) => pool.answer(&parts, body, &asked, ends).await,
+            (Some(_), _) => answers::not_found(),
+            (None, _) => answers::bad_request(),
+        };
+        if !body.is_end_stream() {
+            // a body that nobody reads leaves no room for another request behind it
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
         }
+        response
     }
 
     fn find(&self, asked: &Asked) -> Option<(&Key, &Way)> {

@@ -10,6 +10,7 @@ pub(crate) mod log;
 pub(crate) mod nginx;
 pub(crate) mod pattern;
 pub(crate) mod process;
+pub(crate) mod running;
 pub(crate) mod site;
 pub(crate) mod stockade;
 pub(crate) mod tools;
