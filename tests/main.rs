@@ -10,6 +10,7 @@
 
 mod support;
 
+mod apache;
 mod django;
 mod libfcgi;
 mod nginx;

@@ -20,10 +20,6 @@ pub(crate) enum Address {
     /// On a unix socket.
     Unix(PathBuf),
     /// On TCP.
-    #[expect(
-        dead_code,
-        reason = "every server of the tests listens on a unix socket"
-    )]
     Tcp(SocketAddr),
 }
 

@@ -33,6 +33,11 @@ pub(crate) fn nginx() -> PathBuf {
     program("nginx", "apt-get install nginx")
 }
 
+/// Apache.
+pub(crate) fn apache() -> PathBuf {
+    program("apache2", "apt-get install apache2-bin")
+}
+
 /// php-cgi.
 pub(crate) fn php_cgi() -> PathBuf {
     program("php-cgi", "apt-get install php-cgi")
