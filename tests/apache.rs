@@ -107,21 +107,30 @@ fn reloads_under_load_fail_no_request() {
 
 #[test]
 fn the_recommended_configuration() {
-    let stockade = Stockade::scripted("processes = 2");
+    let site = Site::new();
+    let shop = Pool::scripted(&site, &["generation=shop"], "processes = 1").named("shop");
+    let app = Pool::scripted(&site, &["generation=app"], "processes = 2");
+    let stockade = Stockade::ready(site, &[shop, app]);
     let files = Site::new();
     files.write("style.css", "a file");
+    let folder = |path: &Path| path.display().to_string();
     let apache = Apache::start_with(|address| {
         recommended()
             .replace("*:80", &address.to_string())
-            .replace("/srv/app/static", &files.path().display().to_string())
-            .replace(
-                "/run/stockade/app.sock",
-                &stockade.socket("app").display().to_string(),
-            )
+            .replace("/srv/app/static", &folder(files.path()))
+            .replace("/run/stockade", &folder(stockade.site.path()))
+            // what it shows but leaves out
+            .replace("    #ProxyPass", "    ProxyPass")
     });
     small_requests(&apache);
-    let file = apache.client().get("/static/style.css");
+    let mut client = apache.client();
+    let file = client.get("/static/style.css");
     assert_eq!((file.status, file.text().as_str()), (200, "a file"));
+    // one connection each is kept, and each belongs to one pool
+    for (path, pool) in [("/shop/", "shop"), ("/", "app"), ("/shop", "shop")] {
+        let text = client.get(path).text();
+        assert!(text.contains(&format!("generation {pool}\n")), "{text}");
+    }
 }
 
 #[test]

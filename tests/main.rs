@@ -13,6 +13,7 @@ mod support;
 mod apache;
 mod django;
 mod libfcgi;
+mod mount;
 mod nginx;
 mod peers;
 mod php;

@@ -58,14 +58,27 @@ impl Backend {
     /// Lines of the server that hand it every request.
     pub(crate) fn everything(&self, way: Way, reuse: bool) -> String {
         let Self(address) = self;
-        let reuse = if reuse { "enablereuse=on" } else { "" };
+        let options = if reuse { "enablereuse=on" } else { "" };
         match way {
-            Way::ProxyPass => format!("ProxyPass \"/\" \"{address}/\" {reuse} timeout=120 retry=0"),
+            Way::ProxyPass => self.proxy_pass("/", "/", options),
             Way::SetHandler => format!(
-                "<Proxy \"{address}/\">\nProxySet {reuse} timeout=120 retry=0\n</Proxy>\n\
-                 <Location \"/\">\nSetHandler \"proxy:{address}/\"\n</Location>"
+                "<Proxy \"{address}/\">\nProxySet {options} timeout=120 retry=0\n</Proxy>\n\
+                 <Location \"/\">\n{}\n</Location>",
+                self.set_handler()
             ),
         }
+    }
+
+    /// Hands it what is below `path`, as if it lay below `target`.
+    pub(crate) fn proxy_pass(&self, path: &str, target: &str, options: &str) -> String {
+        let Self(address) = self;
+        format!("ProxyPass \"{path}\" \"{address}{target}\" {options} timeout=120 retry=0")
+    }
+
+    /// Hands it what the section is about.
+    pub(crate) fn set_handler(&self) -> String {
+        let Self(address) = self;
+        format!("SetHandler \"proxy:{address}/\"")
     }
 }
 
@@ -209,13 +222,14 @@ fn modules_folder() -> PathBuf {
     folder
 }
 
-const MODULES: [&str; 8] = [
+const MODULES: [&str; 9] = [
     "mpm_event",
     "authz_core",
     "alias",
     "dir",
     "proxy",
     "proxy_fcgi",
+    "env",
     "setenvif",
     "unique_id",
 ];

@@ -180,11 +180,14 @@ fn python_path(keys: &PoolKeys, base: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A pool with a `command` has no use for Python's keys; in `[defaults]` they are for other pools.
+/// A pool with a `command` has no use for Python's keys, and is given SCRIPT_NAME as the host sends it; in `[defaults]` they are for
+/// other pools.
 fn refuse_python(keys: &PoolKeys) -> Result<(), Problem> {
     let home = keys.python_home.as_ref().map(|given| &given.spot);
     let path = keys.python_path.as_ref().map(|given| &given.spot);
-    match home.into_iter().chain(path).find(|spot| spot.own()) {
+    let mount = keys.mount.as_ref().map(|given| &given.spot);
+    let given = [home, path, mount];
+    match given.into_iter().flatten().find(|spot| spot.own()) {
         Some(spot) => Err(spot
             .wrong("has no meaning with `command`: remove it, or run the application with `wsgi`")),
         None => Ok(()),

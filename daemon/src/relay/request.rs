@@ -6,6 +6,7 @@ use stockade_policy::{WorkerId, dispatch::RequestKey};
 use stockade_protocol::{
     encode::Role,
     name_value::{Pairs, encode_pair},
+    path::script_filename,
 };
 
 use super::{front::Host, ids, link::Link};
@@ -63,8 +64,8 @@ impl Request {
         let read = self.read(&params);
         self.params = params;
         let found = read?;
-        if found.proxy {
-            self.params = without(&self.params, b"HTTP_PROXY");
+        if found.unclean {
+            self.params = cleaned(&self.params);
         }
         if self.id.is_empty() {
             new_id.next(&mut self.id);
@@ -96,7 +97,8 @@ impl Request {
                     self.id.clear();
                     self.id.extend_from_slice(value);
                 }
-                b"HTTP_PROXY" => found.proxy = true,
+                b"HTTP_PROXY" => found.unclean = true,
+                b"SCRIPT_FILENAME" => found.unclean |= script_filename(value) != value,
                 _ => {}
             }
         }
@@ -199,20 +201,23 @@ impl Request {
 struct Found {
     idempotent: bool,
     request_id: bool,
-    proxy: bool,
+    /// Something in the parameters is to be taken out.
+    unclean: bool,
 }
 
 fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn without(params: &[u8], dropped: &[u8]) -> Vec<u8> {
+/// The parameters without a client's HTTP_PROXY, and without what Apache puts around the name of a file.
+fn cleaned(params: &[u8]) -> Vec<u8> {
     let mut kept = Vec::with_capacity(params.len());
-    for (name, value) in Pairs::new(params)
-        .filter_map(Result::ok)
-        .filter(|(name, _)| *name != dropped)
-    {
-        encode_pair(&mut kept, name, value);
+    for (name, value) in Pairs::new(params).filter_map(Result::ok) {
+        match name {
+            b"HTTP_PROXY" => {}
+            b"SCRIPT_FILENAME" => encode_pair(&mut kept, name, script_filename(value)),
+            _ => encode_pair(&mut kept, name, value),
+        }
     }
     kept
 }
@@ -298,6 +303,19 @@ mod tests {
         poisoned.read_params(&mut ids::RequestIds::new(1)).unwrap();
         assert_eq!(poisoned.param(b"HTTP_PROXY"), None);
         assert_eq!(poisoned.param(b"HTTP_HOST"), Some(&b"a"[..]));
+    }
+
+    #[test]
+    fn a_file_s_name_comes_without_what_apache_puts_around_it() {
+        for (sent, expected) in [
+            (&b"proxy:fcgi://php/srv/a.php?b"[..], &b"/srv/a.php"[..]),
+            (b"/srv/a.php", b"/srv/a.php"),
+        ] {
+            let mut asked = request(&[(b"SCRIPT_FILENAME", sent), (b"SCRIPT_NAME", b"/a.php/b")]);
+            asked.read_params(&mut ids::RequestIds::new(1)).unwrap();
+            assert_eq!(asked.param(b"SCRIPT_FILENAME"), Some(expected));
+            assert_eq!(asked.param(b"SCRIPT_NAME"), Some(&b"/a.php/b"[..]));
+        }
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl Order<'_> {
                 python_path,
             } => (
                 interpreter.clone(),
-                python::arguments(interpreter, target, python_path, keys.threads),
+                python::arguments(interpreter, target, python_path, keys.threads, &keys.mount),
             ),
             Application::Command(words) => (
                 words.first().map(PathBuf::from).unwrap_or_default(),
