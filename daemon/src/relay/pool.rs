@@ -26,7 +26,7 @@ use super::{
     answers,
     front::{Host, reply},
     ids::RequestIds,
-    link::{ID, Link},
+    link::{ID, Link, Obituary},
     request::{Malformed, Requests},
 };
 use crate::{
@@ -83,8 +83,8 @@ pub(super) struct Worker {
     pub(super) pid: i32,
     /// It is to be given no more.
     pub(super) retired: bool,
-    /// Notified when its process is gone.
-    pub(super) gone: Rc<Notify>,
+    /// The news of its end.
+    pub(super) obituary: Rc<Obituary>,
     /// Kept connections that run nothing; the last one used is last.
     pub(super) idle: Vec<Rc<Link>>,
 }

@@ -167,6 +167,11 @@ impl Request {
         self.holds_body && self.body_ended && !self.head_begun
     }
 
+    /// The bytes of parameters and held body.
+    pub(super) fn len(&self) -> usize {
+        self.params.len() + self.body.len()
+    }
+
     fn clear(&mut self) {
         let serial = self.serial;
         let spare = [

@@ -9,7 +9,6 @@ use stockade_protocol::{
     record::{self, Fragment, HEADER_LEN, Header, RecordType},
     web_server,
 };
-use tokio::sync::Notify;
 
 use super::{answers::Answer, connection::End, front::READ_AHEAD, link::Link, output, pool::State};
 
@@ -17,6 +16,8 @@ use super::{answers::Answer, connection::End, front::READ_AHEAD, link::Link, out
 const HEAD_LIMIT: usize = 32 * 1024;
 /// What a worker may still say to a host that is gone before its connection is closed. In bytes.
 const DISCARD_LIMIT: usize = 256 * 1024;
+/// What every program takes in one read, or not at all: the buffer of libfcgi, less what the records of a request add. In bytes.
+const ONE_READ: usize = 8 * 1024 - 128;
 /// Stretches of the read buffer that one write takes.
 const STRETCHES: usize = 16;
 
@@ -302,14 +303,12 @@ impl State {
         self.tell(Event::RequestEnded { request: key });
     }
 
-    /// What tells that the worker is gone, when a connection has ended with a request that the worker has not begun to answer.
-    pub(super) fn gone_of_unanswered(&mut self, link: &Link) -> Option<Rc<Notify>> {
-        let request = self.requests.get_mut(link.request.get()?)?;
-        if request.head_sent || request.host.is_none() {
-            return None;
-        }
-        let worker = self.workers.get(&link.worker)?;
-        Some(Rc::clone(&worker.gone))
+    /// Whether the worker has not begun to answer what runs on the connection.
+    pub(super) fn unanswered(&mut self, link: &Link) -> bool {
+        link.request
+            .get()
+            .and_then(|key| self.requests.get_mut(key))
+            .is_some_and(|request| !request.head_sent && request.host.is_some())
     }
 
     /// The connection to a worker ended by itself.
@@ -340,9 +339,10 @@ impl State {
         } else {
             request.link = None;
             let held = request.held();
+            let unread = held && request.len() <= ONE_READ && link.left_unread(end);
             self.tell(Event::RequestFailed {
                 request: key,
-                sent: link.touched.get(),
+                sent: link.touched.get() && !unread,
                 held,
             });
         }

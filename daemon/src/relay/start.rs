@@ -35,7 +35,7 @@ impl State {
     fn connect(&self, worker: WorkerId) -> Option<Rc<Link>> {
         let pool = self.me.upgrade()?;
         let known = self.workers.get(&worker)?;
-        match Link::connect(&pool, worker, &known.socket) {
+        match Link::connect(&pool, worker, known) {
             Ok(link) => Some(link),
             Err(error) => {
                 let (name, pid) = (&pool.name, known.pid);

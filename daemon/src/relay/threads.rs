@@ -330,7 +330,7 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
         }
         ToRelay::WorkerRetired { worker, .. } => pool.state().worker_retired(worker),
         ToRelay::WorkerOverdue { worker, .. } => pool.state().worker_overdue(worker),
-        ToRelay::WorkerGone { worker, .. } => pool.state().worker_gone(worker),
+        ToRelay::WorkerGone { worker, done, .. } => pool.state().worker_gone(worker, done),
         ToRelay::Begin { .. } | ToRelay::PoolAdded(_) | ToRelay::Drain => {}
     }
 }

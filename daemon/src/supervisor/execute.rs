@@ -5,7 +5,7 @@ use std::{mem, sync::Arc, time::Duration};
 use nix::sys::signal::Signal;
 use stockade_policy::{
     Generation, PoolId, PoolState, Time, WorkerId,
-    supervision::{Action, Cause, Event},
+    supervision::{Action, Cause, Event, Exit},
 };
 
 use super::{
@@ -180,8 +180,9 @@ impl Shell {
         };
         let exit = process.reap();
         let pool = known.description.pool;
+        let done = exit == Exit::Code(0);
         self.relay
-            .tell(&ToRelay::WorkerGone { pool, worker }, Vec::new());
+            .tell(&ToRelay::WorkerGone { pool, worker, done }, Vec::new());
         self.tell_machine(Event::WorkerExited { worker, exit });
         self.reap_strangers();
     }
