@@ -12,11 +12,11 @@ mod support;
 
 mod apache;
 mod django;
-mod libfcgi;
 mod mount;
 mod nginx;
 mod peers;
 mod php;
+mod programs;
 mod reload;
 mod serve;
 mod workers;

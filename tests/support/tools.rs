@@ -7,6 +7,8 @@ use std::{
 
 use nix::unistd::{User, geteuid};
 
+use super::process::command;
+
 /// The account that pools and nginx run as when the tests are root; Debian's nginx and base-passwd have it.
 pub(crate) const POOL_USER: &str = "www-data";
 /// The account of the relay when the tests are root.
@@ -50,6 +52,22 @@ pub(crate) fn cc() -> PathBuf {
         "libfcgi's headers are missing: apt-get install libfcgi-dev"
     );
     program("cc", "apt-get install gcc libc6-dev")
+}
+
+/// Perl, with FCGI.pm.
+pub(crate) fn perl() -> PathBuf {
+    let perl = program("perl", "apt-get install perl");
+    let found = command(&perl).args(["-MFCGI", "-e", "1"]).status();
+    assert!(
+        found.is_ok_and(|status| status.success()),
+        "FCGI.pm is missing: apt-get install libfcgi-perl"
+    );
+    perl
+}
+
+/// The Go compiler.
+pub(crate) fn go() -> PathBuf {
+    program("go", "apt-get install golang-go")
 }
 
 /// The system's Python: readable by every account, which one from a personal installation seldom is.
