@@ -120,7 +120,10 @@ async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
         .collect();
     let (version, count) = (env!("CARGO_PKG_VERSION"), pools.len());
     let plural = if count == 1 { "" } else { "s" };
-    tracing::info!("stockade {version} (pid {}) serving {count} pool{plural}", std::process::id());
+    tracing::info!(
+        "stockade {version} (pid {}) serving {count} pool{plural}",
+        std::process::id()
+    );
     warn_of_shared_accounts(shell);
     for (pool, settings) in pools {
         shell.tell_machine(Event::PoolAdded { pool, settings });
