@@ -152,7 +152,7 @@ keys! {
         shutdown_timeout = "shutdown-timeout": Period,
         maximum_requests = "maximum-requests": Count,
         retry = "retry": Retry,
-        retry_limit = "retry-limit": Whole<0, 100>,
+        retry_limit = "retry-limit": Whole<0, 1>,
         backoff_initial = "backoff-initial": Period,
         backoff_maximum = "backoff-maximum": Period,
     }

@@ -102,6 +102,7 @@ impl Link {
         self.body_sent.set(false);
         self.output_ended.set(false);
         self.touched.set(false);
+        self.connection.resume();
     }
 
     /// Writes what waits, and notes whether the worker may have seen any of it.
@@ -166,6 +167,10 @@ impl Peer for Link {
     fn write_failed(&self) -> bool {
         // what the worker answered before it stopped reading is still to be read
         self.dropped.get()
+    }
+
+    fn leaves_when_closed(&self) -> bool {
+        false
     }
 
     fn starved(&self) -> bool {

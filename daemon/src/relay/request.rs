@@ -31,7 +31,8 @@ pub(super) struct Request {
     pub(super) role: Option<Role>,
     /// CONTENT_LENGTH less what has come; none when the host did not say it.
     pub(super) body_left: Option<u64>,
-    /// The body as far as it has come, while `holds_body`.
+    /// The body as far as it has come, while `holds_body`: until a worker may have seen some of it, so that nothing of
+    /// what it is given later can be missing.
     pub(super) body: Vec<u8>,
     /// The whole of what has come of the body is in `body`.
     pub(super) holds_body: bool,
@@ -49,6 +50,8 @@ pub(super) struct Request {
     pub(super) head_begun: bool,
     /// The response head was passed on.
     pub(super) head_sent: bool,
+    /// A worker that died had seen something of it.
+    pub(super) was_sent: bool,
     /// Bytes of the response thrown away because the host is gone.
     pub(super) discarded: usize,
 }
@@ -80,9 +83,6 @@ impl Request {
         let mut found = Found::default();
         for pair in Pairs::new(params) {
             let (name, value) = pair.map_err(|_| Malformed)?;
-            if name.iter().any(|byte| matches!(byte, 0 | b'=')) || value.contains(&0) {
-                return Err(Malformed);
-            }
             match name {
                 b"REQUEST_METHOD" => found.idempotent = stockade_protocol::idempotent(value),
                 b"CONTENT_LENGTH" if !value.is_empty() => {
@@ -147,7 +147,8 @@ impl Request {
                 &bytes[..count]
             }
         };
-        if self.holds_body && self.link.is_some() && self.body.len() + taken.len() > HELD_BODY {
+        let seen = self.link.as_ref().is_some_and(|link| link.touched.get());
+        if seen && self.holds_body && self.body.len() + taken.len() > HELD_BODY {
             self.holds_body = false;
             self.body = Vec::new();
         }
@@ -258,6 +259,18 @@ impl Requests {
         self.places
             .get_mut(key.index as usize)
             .filter(|request| request.serial == key.serial)
+    }
+
+    /// Those that have not ended.
+    pub(super) fn running(&self) -> Vec<RequestKey> {
+        let keys = (0..)
+            .zip(&self.places)
+            .filter(|(_, request)| request.host.is_some());
+        keys.map(|(index, request)| RequestKey {
+            index,
+            serial: request.serial,
+        })
+        .collect()
     }
 
     /// Ends it: its place is free.

@@ -10,7 +10,14 @@ use stockade_protocol::{
     web_server,
 };
 
-use super::{answers::Answer, connection::End, front::READ_AHEAD, link::Link, output, pool::State};
+use super::{
+    answers::{self, Answer},
+    connection::End,
+    front::READ_AHEAD,
+    link::Link,
+    output,
+    pool::State,
+};
 
 /// `header-buffer-size`: bytes of a response head.
 const HEAD_LIMIT: usize = 32 * 1024;
@@ -162,7 +169,14 @@ impl State {
         let content = fragment.content;
         let Some((host, id)) = &request.host else {
             request.discarded += content.len();
-            return if request.discarded > DISCARD_LIMIT {
+            let discarded = request.discarded;
+            if !std::mem::replace(&mut request.head_sent, true) {
+                // nobody hears it, but the worker has answered
+                let now = self.clock.now();
+                self.dispatch
+                    .handle(Event::HeadReceived { request: key }, now);
+            }
+            return if discarded > DISCARD_LIMIT {
                 Step::Enough
             } else {
                 Step::Goes
@@ -173,8 +187,9 @@ impl State {
             let bytes = content.of(buffer);
             let scanned = request.head.len();
             request.head_begun = true;
-            let whole =
-                scanned == 0 && head::find_end(bytes, 0).is_some_and(|end| passable(&bytes[..end]));
+            let whole = scanned == 0
+                && head::find_end(bytes, 0)
+                    .is_some_and(|end| end <= HEAD_LIMIT && passable(&bytes[..end]));
             if !whole {
                 request.head.extend_from_slice(bytes);
                 let Some(end) = head::find_end(&request.head, scanned) else {
@@ -184,6 +199,9 @@ impl State {
                         Step::Goes
                     };
                 };
+                if end > HEAD_LIMIT {
+                    return Step::Bad("response-head-too-large");
+                }
                 if head::parse(&request.head[..end]).is_err() {
                     return Step::Bad("malformed-response-head");
                 }
@@ -233,7 +251,8 @@ impl State {
         forward.count = 0;
         if count > 0 {
             host.connection.write(&parts[..count]);
-            if host.connection.waiting() > READ_AHEAD
+            if !ended
+                && host.connection.waiting() > READ_AHEAD
                 && let Some(link) = &request.link
             {
                 link.connection.pause();
@@ -327,22 +346,17 @@ impl State {
         } else if request.host.is_none() {
             self.end_link(key, link);
         } else if request.head_sent {
-            self.answer_for_worker(
-                key,
-                &Answer {
-                    status: 502,
-                    cause: "worker-died",
-                    retry_after: None,
-                },
-            );
+            self.answer_for_worker(key, &answers::WORKER_DIED);
             self.tell(Event::RequestEnded { request: key });
         } else {
             request.link = None;
             let held = request.held();
             let unread = held && request.len() <= ONE_READ && link.left_unread(end);
+            let sent = link.touched.get() && !unread;
+            request.was_sent |= sent;
             self.tell(Event::RequestFailed {
                 request: key,
-                sent: link.touched.get() && !unread,
+                sent,
                 held,
             });
         }
@@ -355,6 +369,7 @@ impl State {
             return;
         };
         self.weigh_body(key);
+        self.rest();
         if let Some((host, _)) = self
             .requests
             .get_mut(key)

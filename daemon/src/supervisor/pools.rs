@@ -26,8 +26,10 @@ pub(super) struct PoolRecord {
     pub(super) state: Option<PoolState>,
     /// The keys as they were when its sockets were bound.
     bound: Arc<Pool>,
-    /// The keys as read last: the next generation's, and from the next request on the relay's.
+    /// The keys as read last: the next generation's.
     latest: Arc<Pool>,
+    /// The keys of the generation that serves, and so the relay's.
+    serving: Arc<Pool>,
     /// The keys of the generations that may still be started.
     generations: BTreeMap<Generation, Arc<Pool>>,
 }
@@ -49,7 +51,8 @@ impl PoolRecord {
             files,
             state: None,
             bound: Arc::clone(&keys),
-            latest: keys,
+            latest: Arc::clone(&keys),
+            serving: keys,
             generations: BTreeMap::new(),
         })
     }
@@ -80,8 +83,9 @@ impl PoolRecord {
         Arc::clone(keys)
     }
 
-    /// No generation before `generation` is started any more.
+    /// No generation before `generation` is started any more, and its keys are the relay's.
     pub(super) fn finish_reload(&mut self, generation: Generation) {
+        self.serving = self.keys_of(generation);
         self.generations.retain(|each, _| *each >= generation);
     }
 
@@ -105,9 +109,9 @@ impl PoolRecord {
         }
     }
 
-    /// What the relay needs of the keys as read last.
+    /// What the relay needs of the keys of the generation that serves.
     pub(super) fn dispatch(&self) -> PoolPlan {
-        let keys = &self.latest;
+        let keys = &self.serving;
         PoolPlan {
             pool: self.id,
             name: self.name.clone(),

@@ -142,9 +142,14 @@ impl Shell {
     }
 
     fn deadline(&self) -> Option<Time> {
+        let answers = self
+            .workers
+            .values()
+            .filter_map(|worker| worker.description.answer_due);
         [self.machine.poll_timeout(), self.relay.restart()]
             .into_iter()
             .flatten()
+            .chain(answers)
             .min()
     }
 
@@ -154,6 +159,22 @@ impl Shell {
         self.machine.handle_timeout(now);
         if self.relay.restart().is_some_and(|due| due <= now) {
             self.restart_relay(now);
+        }
+        self.give_up_silent_workers(now);
+    }
+
+    /// Workers that run what a relay gave them which is gone, and do not answer the new one.
+    fn give_up_silent_workers(&mut self, now: Time) {
+        let mut silent = Vec::new();
+        for (worker, known) in &mut self.workers {
+            if known.description.answer_due.is_some_and(|due| due <= now) {
+                known.description.answer_due = None;
+                tracing::warn!("{} does not answer the new relay", known.name());
+                silent.push(*worker);
+            }
+        }
+        for worker in silent {
+            self.tell_machine(Event::WorkerBroke { worker });
         }
     }
 
@@ -217,8 +238,9 @@ impl Shell {
 
     /// A worker answered the relay: it is ready; or it was, and a new relay may use it.
     fn answered(&mut self, worker: WorkerId) {
-        match self.workers.get(&worker) {
+        match self.workers.get_mut(&worker) {
             Some(known) if known.description.offered => {
+                known.description.answer_due = None;
                 if known.process.is_some() && !known.description.retired {
                     let offered = known.offered();
                     self.relay.tell(&offered, Vec::new());
