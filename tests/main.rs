@@ -10,11 +10,13 @@
 
 mod support;
 
+mod apache;
 mod django;
-mod libfcgi;
+mod mount;
 mod nginx;
 mod peers;
 mod php;
+mod programs;
 mod reload;
 mod run;
 mod serve;

@@ -1,8 +1,9 @@
 //! php-cgi, a FastCGI program that knows nothing of us.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::support::{
+    apache::{Apache, Backend},
     http::Client,
     nginx::{Hosting, Nginx},
     site::Site,
@@ -11,15 +12,8 @@ use crate::support::{
 };
 
 #[test]
-fn a_page_and_its_form() {
-    let site = Site::new();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/php");
-    let folder = site.copy_for_pool(&folder);
-    let pool = Pool::new(&format!(
-        "command = [{:?}]\nprocesses = 2\nhome = {folder:?}\nenvironment = {{ PHP_FCGI_MAX_REQUESTS = \"50\" }}",
-        tools::php_cgi()
-    ));
-    let stockade = Stockade::ready(site, &[pool]);
+fn a_page_and_its_form_behind_nginx() {
+    let (stockade, folder) = serve();
     for keep in [true, false] {
         let location = format!("root {};", folder.display());
         let hosting = Hosting {
@@ -30,6 +24,35 @@ fn a_page_and_its_form() {
         let nginx = Nginx::start(&stockade.socket("app"), &hosting);
         use_the_form(&mut nginx.client());
     }
+}
+
+#[test]
+fn a_page_and_its_form_behind_apache() {
+    let (stockade, folder) = serve();
+    let folder = folder.display();
+    let backend = Backend::unix(&stockade.socket("app"));
+    // a part of the address space, where Apache makes an address of the file's name, or every file that ends in .php
+    for server in [
+        backend.proxy_pass("/", &format!("{folder}/"), "enablereuse=on"),
+        format!(
+            "DocumentRoot \"{folder}\"\n<FilesMatch \"\\.php$\">\n{}\n</FilesMatch>",
+            backend.set_handler()
+        ),
+    ] {
+        let apache = Apache::start(&server);
+        use_the_form(&mut apache.client());
+    }
+}
+
+fn serve() -> (Stockade, PathBuf) {
+    let site = Site::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/php");
+    let folder = site.copy_for_pool(&folder);
+    let pool = Pool::new(&format!(
+        "command = [{:?}]\nprocesses = 2\nhome = {folder:?}\nenvironment = {{ PHP_FCGI_MAX_REQUESTS = \"50\" }}",
+        tools::php_cgi()
+    ));
+    (Stockade::ready(site, &[pool]), folder)
 }
 
 /// Often enough that every php-cgi exits by itself in between, as it does after PHP_FCGI_MAX_REQUESTS.

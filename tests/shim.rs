@@ -25,7 +25,7 @@ const MIB: u64 = 1024 * 1024;
 /// Scripted workers behind a shim, which serves the folder `files` too.
 fn served(keys: &str) -> Stockade {
     let site = Site::new();
-    fs::create_dir(site.path().join("files")).unwrap();
+    fs::create_dir(site.path().join("files")).expect("the test's folder is ours");
     let pool = Pool::scripted(&site, &[], keys);
     let account = if tools::root() {
         format!("user = {RELAY_USER:?}\n")
@@ -47,10 +47,10 @@ fn client(stockade: &Stockade) -> Client {
 }
 
 fn connect(stockade: &Stockade) -> TcpStream {
-    let stream = TcpStream::connect(address(&stockade.log)).unwrap();
+    let stream = TcpStream::connect(address(&stockade.log)).expect("the shim listens");
     stream
         .set_read_timeout(Some(Duration::from_secs(60)))
-        .unwrap();
+        .expect("a minute is a timeout");
     stream
 }
 
@@ -273,7 +273,7 @@ fn the_shim_is_never_root() {
 fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let (mut text, mut piece) = (String::new(), [0; 4096]);
     while !text.contains(end) {
-        let read = stream.read(&mut piece).unwrap();
+        let read = stream.read(&mut piece).expect("the shim answers in time");
         assert!(read > 0, "the end came before {end:?}: {text}");
         text.push_str(&String::from_utf8_lossy(&piece[..read]));
     }

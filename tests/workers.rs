@@ -1,6 +1,6 @@
 //! Workers that die, hang, refuse to stop or reach their limits, and what their clients and the log get.
 
-use std::{fs, thread};
+use std::{fs, path::Path, thread};
 
 use nix::sys::signal::Signal;
 
@@ -142,6 +142,28 @@ fn a_worker_that_exits_between_requests_costs_no_request() {
     let first = host.get("exit-after=1").pid();
     wait_for("the worker to be gone", || gone(first).then_some(()));
     assert_eq!(host.get("").status(), 200);
+}
+
+#[test]
+fn what_a_worker_left_unread_when_it_ended_by_itself_goes_to_another() {
+    let by_itself: fn(&Path, i32) = |gate, _| fs::write(gate, "").unwrap();
+    let killed: fn(&Path, i32) = |_, pid| assert!(process::signal(pid, Signal::SIGKILL));
+    for (length, end, status) in [
+        (3, by_itself, 200),
+        // it may have been begun: not all of it need be unread
+        (10_000, by_itself, 502),
+        (3, killed, 502),
+    ] {
+        let stockade = Stockade::scripted("processes = 1");
+        let gate = stockade.site.path().join("gate");
+        let mut host = stockade.connect();
+        let first = host.get(&format!("exit-after=1&linger={}", gate.display()));
+        host.begin("POST", "", &vec![b'x'; length]);
+        host.wait_read();
+        end(&gate, first.pid());
+        let answer = host.answer().unwrap();
+        assert_eq!(answer.status(), status, "{length} bytes: {answer:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! WSGI applications through the bundled adapter, behind nginx.
 
 use crate::support::{
+    deadline::wait_for,
     fcgi::Fcgi,
     http::Request,
     load::Load,
@@ -137,6 +138,10 @@ fn the_application_is_told_how_it_is_run() {
 fn threads_serve_at_the_same_time() {
     let stockade = serve("processes = 1\nthreads = 8\nqueue-limit = 0");
     let nginx = Nginx::keeping(&stockade.socket("app"));
+    // the log tells of a ready worker before the relay is offered it
+    wait_for("the relay to have the worker", || {
+        (nginx.client().get("/").status == 200).then_some(())
+    });
     let load = Load::start((0..8).map(|_| nginx.client()).collect(), "/slow");
     load.wait_answered(200);
     // without a queue, a request that found no free slot would have been refused

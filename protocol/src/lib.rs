@@ -11,6 +11,7 @@
 //! | [`application`] | the application side of a connection: reads what a web server sends |
 //! | [`web_server`] | the web server's side of a connection: reads what an application sends |
 //! | [`head`] | the head of a CGI response (RFC 3875, section 6) |
+//! | [`path`] | where SCRIPT_NAME ends and PATH_INFO begins (RFC 3875, section 4.1) |
 //! | [`request`] | what the method of a request promises (RFC 9110, section 9.2) |
 //!
 //! An application's loop, without its input and output:
@@ -68,6 +69,7 @@ mod body;
 pub mod encode;
 pub mod head;
 pub mod name_value;
+pub mod path;
 pub mod record;
 pub mod request;
 pub mod web_server;

@@ -35,7 +35,7 @@ def eventually(condition, what="a condition"):
 class Worker:
     """One worker; standard error goes to a file."""
 
-    def __init__(self, target, threads=1, python_path=(), home=HERE, control=True, python=PYTHON, more=None):
+    def __init__(self, target, threads=1, python_path=(), home=HERE, control=True, python=PYTHON, more=None, mount=""):
         assert ADAPTER, "STOCKADE_ADAPTER must name the extension"
         self.folder = tempfile.TemporaryDirectory()
         self.path = os.path.join(self.folder.name, "socket")
@@ -62,6 +62,7 @@ class Worker:
             environment["STOCKADE_CONTROL_FD"] = str(theirs.fileno())
             passed.append(theirs.fileno())
         words = ["wsgi=" + target, "threads=%d" % threads]
+        words += ["mount=" + mount] if mount else []
         words += ["python-path=" + entry for entry in python_path]
         self.process = subprocess.Popen(
             [python, "-c", BOOTSTRAP] + words,

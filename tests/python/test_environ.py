@@ -42,13 +42,15 @@ class EnvironTest(WorkerTest):
 
     def test_the_path(self):
         for sent, expected in [
-            ({"SCRIPT_NAME": "/app", "PATH_INFO": "/x"}, ("/app", "/x")),
+            ({"SCRIPT_NAME": "", "PATH_INFO": "/x"}, ("", "/x")),
+            ({"SCRIPT_NAME": "/app", "PATH_INFO": "/x"}, ("", "/app/x")),
             ({"SCRIPT_NAME": "/a b/c", "PATH_INFO": None}, ("", "/a b/c")),
             ({"SCRIPT_NAME": None, "PATH_INFO": None, "REQUEST_URI": "/a%20b?c=%20"}, ("", "/a b")),
+            ({"SCRIPT_NAME": None, "PATH_INFO": None, "DOCUMENT_URI": "/a b", "REQUEST_URI": "/"}, ("", "/a b")),
             ({"SCRIPT_NAME": None, "PATH_INFO": None, "REQUEST_URI": "http://h/a?http://"}, ("", "/a")),
             ({"SCRIPT_NAME": None, "PATH_INFO": None, "REQUEST_URI": None}, ("", "/")),
             ({"SCRIPT_NAME": "/", "PATH_INFO": "/x"}, ("", "/x")),
-            ({"SCRIPT_NAME": "/app", "PATH_INFO": ""}, ("/app", "")),
+            ({"SCRIPT_NAME": "/app", "PATH_INFO": ""}, ("", "/app")),
         ]:
             environ = self.environ(**sent)
             self.assertEqual((environ["SCRIPT_NAME"], environ["PATH_INFO"]), tuple(map(repr, expected)), sent)
@@ -136,6 +138,36 @@ class InputTest(WorkerTest):
             connection.request("/keepinput", body=b"first")
             body = connection.request("/keepinput", body=b"second").body
             self.assertEqual(body, b"the request is over second")
+
+
+class MountTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.worker = Worker("apps:app_environ", mount="/caf\u00e9/shop").ready()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.worker.close()
+
+    def test_the_path_is_cut_where_the_application_is_mounted(self):
+        mount = "/caf\u00e9/shop".encode()
+        for sent, path_info in [
+            ({"SCRIPT_NAME": mount + b"/x", "PATH_INFO": None}, "/x"),
+            ({"SCRIPT_NAME": mount, "PATH_INFO": None}, ""),
+            ({"SCRIPT_NAME": mount, "PATH_INFO": "/x"}, "/x"),
+            ({"SCRIPT_NAME": "", "PATH_INFO": mount + b"/x"}, "/x"),
+            ({"SCRIPT_NAME": None, "PATH_INFO": None, "REQUEST_URI": "/caf%C3%A9/shop/a%20b?c"}, "/a b"),
+        ]:
+            lines = self.worker.request("/x", **sent).body.decode().split("\n")
+            environ = dict(line.split("=", 1) for line in lines)
+            self.assertEqual(environ["SCRIPT_NAME"], repr(mount.decode("latin-1")), sent)
+            self.assertEqual(environ["PATH_INFO"], repr(path_info), sent)
+
+    def test_another_place_is_not_found(self):
+        for path in ("/", "/shop", "/caf\u00e9/shops"):
+            response = self.worker.request("/", SCRIPT_NAME=path.encode(), PATH_INFO=None)
+            self.assertEqual(response.status, "404 Not Found", path)
+        self.assertIn("not for a path below mount", self.worker.errors())
 
 
 class ThreadedEnvironTest(unittest.TestCase):

@@ -1,5 +1,5 @@
 //! The programs under test, and those that cargo does not build for a test by itself: the adapter's library, which must lie beside the
-//! binary, and the scripted worker.
+//! binary, the scripted worker, and the example in Rust.
 
 use std::{
     env,
@@ -25,6 +25,11 @@ pub(crate) fn scripted_worker() -> PathBuf {
     profile_folder(stockade()).join("examples/scripted-worker")
 }
 
+/// The built program of `examples/rust`.
+pub(crate) fn example() -> PathBuf {
+    profile_folder(stockade()).join("hello")
+}
+
 /// nextest gives every test a process of its own: the first of a run builds, the others wait for it and find its mark.
 fn build_once_a_run() {
     let folder = profile_folder(Path::new(env!("CARGO_BIN_EXE_stockade")));
@@ -43,7 +48,15 @@ fn build_once_a_run() {
     if !run.is_empty() && built == run {
         return;
     }
-    build(folder, &["--package", "stockade-python"]);
+    build(
+        folder,
+        &[
+            "--package",
+            "stockade-python",
+            "--package",
+            "stockade-example-rust",
+        ],
+    );
     build(
         folder,
         &["--package", "stockade", "--example", "scripted-worker"],

@@ -129,6 +129,19 @@ impl Fcgi {
         Ok(answer)
     }
 
+    /// Waits until the relay has taken, and passed on, everything sent so far.
+    pub(crate) fn wait_read(&mut self) {
+        let mut question = Vec::new();
+        encode::get_values(&mut question, &["FCGI_MPXS_CONNS"]);
+        // the first may be taken together with what is before it, and is then answered before that is passed on
+        for _ in 0..2 {
+            self.write(&question).expect("the relay takes questions");
+            let answer = self.read_record().expect("the relay answers questions");
+            let kind = answer.and_then(|(header, _)| header.record_type());
+            assert_eq!(kind, Some(RecordType::GetValuesResult));
+        }
+    }
+
     /// The next record; none at the end of the connection, however it ended.
     pub(crate) fn read_record(&mut self) -> io::Result<Option<(Header, Vec<u8>)>> {
         let mut header = [0; HEADER_LEN];

@@ -252,6 +252,8 @@ impl Address {
             }
             Self::Tcp(address) => {
                 let stream = TcpStream::connect(address)?;
+                // a request goes out in several pieces, and none is to wait for the other side's word about the one before
+                stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(PATIENCE))?;
                 stream.set_write_timeout(Some(PATIENCE))?;
                 Box::new(stream)

@@ -1,5 +1,6 @@
 //! What the black-box tests share: the daemon under test, the hosts in front of it, and the means to watch both.
 
+pub(crate) mod apache;
 pub(crate) mod built;
 pub(crate) mod deadline;
 pub(crate) mod fcgi;

@@ -7,6 +7,8 @@ use std::{
 
 use nix::unistd::{User, geteuid};
 
+use super::process::command;
+
 /// The account that pools and nginx run as when the tests are root; Debian's nginx and base-passwd have it.
 pub(crate) const POOL_USER: &str = "www-data";
 /// The account of the relay when the tests are root.
@@ -33,6 +35,11 @@ pub(crate) fn nginx() -> PathBuf {
     program("nginx", "apt-get install nginx")
 }
 
+/// Apache.
+pub(crate) fn apache() -> PathBuf {
+    program("apache2", "apt-get install apache2-bin")
+}
+
 /// php-cgi.
 pub(crate) fn php_cgi() -> PathBuf {
     program("php-cgi", "apt-get install php-cgi")
@@ -45,6 +52,22 @@ pub(crate) fn cc() -> PathBuf {
         "libfcgi's headers are missing: apt-get install libfcgi-dev"
     );
     program("cc", "apt-get install gcc libc6-dev")
+}
+
+/// Perl, with FCGI.pm.
+pub(crate) fn perl() -> PathBuf {
+    let perl = program("perl", "apt-get install perl");
+    let found = command(&perl).args(["-MFCGI", "-e", "1"]).status();
+    assert!(
+        found.is_ok_and(|status| status.success()),
+        "FCGI.pm is missing: apt-get install libfcgi-perl"
+    );
+    perl
+}
+
+/// The Go compiler.
+pub(crate) fn go() -> PathBuf {
+    program("go", "apt-get install golang-go")
 }
 
 /// The system's Python: readable by every account, which one from a personal installation seldom is.

@@ -1,5 +1,5 @@
-//! The adapter's arguments: words `key=value`, named after the pool's keys (`wsgi`, `threads`, `python-path`, the last as often as
-//! there are entries). The launcher writes them (`launch/python.rs` of the daemon).
+//! The adapter's arguments: words `key=value`, named after the pool's keys (`wsgi`, `threads`, `mount`, `python-path`, the last as
+//! often as there are entries). The launcher writes them (`launch/python.rs` of the daemon).
 
 /// See the module.
 #[derive(Debug, PartialEq, Eq)]
@@ -8,6 +8,8 @@ pub(crate) struct Arguments {
     pub(crate) wsgi: String,
     /// `threads`: requests at a time; at least 1.
     pub(crate) threads: u32,
+    /// `mount`, without a slash at its end: "" is the root.
+    pub(crate) mount: String,
     /// `python-path`, in order.
     pub(crate) python_path: Vec<String>,
 }
@@ -18,10 +20,12 @@ impl Arguments {
     pub(crate) fn parse(words: Vec<String>) -> Result<Self, String> {
         let mut wsgi = None;
         let mut threads = 1;
+        let mut mount = String::new();
         let mut python_path = Vec::new();
         for word in words {
             match word.split_once('=') {
                 Some(("wsgi", target)) => wsgi = Some(target.to_owned()),
+                Some(("mount", path)) => path.trim_end_matches('/').clone_into(&mut mount),
                 Some(("python-path", entry)) => python_path.push(entry.to_owned()),
                 Some(("threads", number)) => {
                     threads = number
@@ -36,6 +40,7 @@ impl Arguments {
         Ok(Self {
             wsgi: wsgi.ok_or("the argument wsgi=TARGET is missing")?,
             threads,
+            mount,
             python_path,
         })
     }

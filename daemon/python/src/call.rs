@@ -24,6 +24,8 @@ pub(crate) struct Worker {
     pub(crate) application: Py<PyAny>,
     /// The environ's constant part.
     pub(crate) base: Py<PyDict>,
+    /// Where the application is mounted, without a slash at its end.
+    pub(crate) mount: String,
     pub(crate) report: Report,
 }
 
@@ -33,7 +35,7 @@ const SMALL: usize = 64 * 1024;
 impl Worker {
     /// Serves in this thread until the worker is to end.
     pub(crate) fn serve(&self, py: Python<'_>) {
-        let mut environs = Environs::new(self.base.clone_ref(py));
+        let mut environs = Environs::new(py, self.base.clone_ref(py), &self.mount);
         let mut answered = None;
         loop {
             let given_back = answered.take();
@@ -171,13 +173,21 @@ impl Worker {
         state.cut();
     }
 
-    /// The parameters cannot be understood.
+    /// The application has nothing to do with the request: the parameters cannot be understood, or are for another place.
     fn refuse(&self, py: Python<'_>, connection: &mut Connection, error: &EnvironError) {
         let name = RequestName::of(&connection.request.parameters);
         let response: &[u8] = match error {
             EnvironError::Parameters(error) => {
                 self.report.response(&name, &error.to_string(), py);
                 b"Status: 400 Bad Request\r\nContent-Type: text/plain\r\n\r\nBad Request\n"
+            }
+            EnvironError::Elsewhere => {
+                let line = format!(
+                    "the request is not for a path below mount = {:?}",
+                    self.mount
+                );
+                self.report.response(&name, &line, py);
+                b"Status: 404 Not Found\r\nContent-Type: text/plain\r\n\r\nNot Found\n"
             }
             EnvironError::Python(error) => {
                 self.report.exception(&name, error, py);

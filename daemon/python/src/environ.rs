@@ -1,7 +1,7 @@
 //! `environ`: a request's parameters as PEP 3333 wants them.
 //!
 //! On a kept connection most parameters are the same from request to request: their names and last values are kept as Python strings
-//! ([`Environs`], one a thread).
+//! ([`Environs`], one a thread). SCRIPT_NAME and PATH_INFO are cut where the application is mounted, whatever the host made of them.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,10 @@ use pyo3::{
     prelude::*,
     types::{PyDict, PyString},
 };
-use stockade_protocol::name_value::{PairError, Pairs};
+use stockade_protocol::{
+    name_value::{PairError, Pairs},
+    path::Sent,
+};
 
 /// How many names are remembered. A client that invents more makes us begin anew, not grow.
 const REMEMBERED: usize = 256;
@@ -21,6 +24,9 @@ const LONG: usize = 256;
 pub(crate) struct Environs {
     /// What every request has; copied.
     base: Py<PyDict>,
+    /// `mount`: SCRIPT_NAME of every request, as bytes and as in `base`.
+    mount: Box<[u8]>,
+    script_name: Py<PyString>,
     /// Where a name is in `known`.
     places: HashMap<Box<[u8]>, usize>,
     known: Vec<Known>,
@@ -56,6 +62,7 @@ enum Meaning {
     Method,
     PathInfo,
     ScriptName,
+    DocumentUri,
     RequestUri,
     Https,
     RequestScheme,
@@ -64,9 +71,7 @@ enum Meaning {
 /// What was seen of a request's path and scheme while its parameters went by.
 #[derive(Default)]
 struct Seen<'a> {
-    path_info: Option<&'a [u8]>,
-    script_name: Option<&'a [u8]>,
-    request_uri: Option<&'a [u8]>,
+    path: Sent<'a>,
     https: bool,
 }
 
@@ -75,14 +80,18 @@ struct Seen<'a> {
 pub(crate) enum EnvironError {
     /// The parameters are not well-formed.
     Parameters(PairError),
+    /// The path is not below `mount`.
+    Elsewhere,
     /// Python's: no memory.
     Python(PyErr),
 }
 
 impl Environs {
-    pub(crate) fn new(base: Py<PyDict>) -> Self {
+    pub(crate) fn new(py: Python<'_>, base: Py<PyDict>, mount: &str) -> Self {
         Self {
             base,
+            mount: mount.as_bytes().into(),
+            script_name: latin_1(py, mount.as_bytes()).unbind(),
             places: HashMap::new(),
             known: Vec::new(),
         }
@@ -111,16 +120,38 @@ impl Environs {
                 }
                 Meaning::ContentType => {}
                 Meaning::Method => facts.head_only = value == b"HEAD",
-                Meaning::PathInfo => seen.path_info = Some(value),
-                Meaning::ScriptName => seen.script_name = Some(value),
-                Meaning::RequestUri => seen.request_uri = Some(value),
+                Meaning::PathInfo => seen.path.path_info = Some(value),
+                Meaning::ScriptName => seen.path.script_name = Some(value),
+                Meaning::DocumentUri => seen.path.document_uri = Some(value),
+                Meaning::RequestUri => seen.path.request_uri = Some(value),
                 Meaning::Https => seen.https |= value.eq_ignore_ascii_case(b"on") || value == b"1",
                 Meaning::RequestScheme => seen.https |= value.eq_ignore_ascii_case(b"https"),
             }
             environ.set_item(&known.name, &known.value)?;
         }
-        seen.settle(&environ)?;
+        if seen.https {
+            environ.set_item(
+                pyo3::intern!(py, "wsgi.url_scheme"),
+                pyo3::intern!(py, "https"),
+            )?;
+        }
+        self.settle(&seen.path, &environ)?;
         Ok((environ, facts))
+    }
+
+    /// Sets SCRIPT_NAME and PATH_INFO where the host's are others.
+    fn settle(&self, sent: &Sent<'_>, environ: &Bound<'_, PyDict>) -> Result<(), EnvironError> {
+        let py = environ.py();
+        let path_info = sent
+            .path_info_below(&self.mount)
+            .ok_or(EnvironError::Elsewhere)?;
+        if sent.path_info.unwrap_or_default() != &*path_info {
+            environ.set_item(pyo3::intern!(py, "PATH_INFO"), latin_1(py, &path_info))?;
+        }
+        if sent.script_name.is_some_and(|name| *name != *self.mount) {
+            environ.set_item(pyo3::intern!(py, "SCRIPT_NAME"), &self.script_name)?;
+        }
+        Ok(())
     }
 
     /// What is known of a name, with this value.
@@ -165,69 +196,13 @@ impl Meaning {
             b"REQUEST_METHOD" => Self::Method,
             b"PATH_INFO" => Self::PathInfo,
             b"SCRIPT_NAME" => Self::ScriptName,
+            b"DOCUMENT_URI" => Self::DocumentUri,
             b"REQUEST_URI" => Self::RequestUri,
             b"HTTPS" => Self::Https,
             b"REQUEST_SCHEME" => Self::RequestScheme,
             _ => Self::Plain,
         }
     }
-}
-
-impl Seen<'_> {
-    /// Sets what follows from several parameters. A host that sends no PATH_INFO (Debian's `fastcgi_params`) has the whole path in
-    /// SCRIPT_NAME: the application is mounted at "/".
-    fn settle(&self, environ: &Bound<'_, PyDict>) -> PyResult<()> {
-        let py = environ.py();
-        if self.https {
-            environ.set_item(
-                pyo3::intern!(py, "wsgi.url_scheme"),
-                pyo3::intern!(py, "https"),
-            )?;
-        }
-        let script_name = pyo3::intern!(py, "SCRIPT_NAME");
-        if self.path_info.is_some() {
-            if self.script_name == Some(b"/") {
-                environ.set_item(script_name, "")?;
-            }
-            return Ok(());
-        }
-        let decoded;
-        let path = match (self.script_name, self.request_uri) {
-            (Some(path), _) => path,
-            (None, Some(uri)) => {
-                decoded = path_of(uri);
-                &decoded
-            }
-            (None, None) => b"/",
-        };
-        environ.set_item(pyo3::intern!(py, "PATH_INFO"), latin_1(py, path))?;
-        environ.set_item(script_name, "")
-    }
-}
-
-/// The decoded path of a REQUEST_URI, which may be a whole address.
-fn path_of(uri: &[u8]) -> Vec<u8> {
-    let end = uri.iter().position(|&byte| byte == b'?' || byte == b'#');
-    let mut path = &uri[..end.unwrap_or(uri.len())];
-    if let Some(scheme) = path.windows(3).position(|bytes| bytes == b"://")
-        && !path.starts_with(b"/")
-    {
-        let rest = &path[scheme + 3..];
-        let slash = rest.iter().position(|&byte| byte == b'/');
-        path = slash.map_or(&b"/"[..], |slash| &rest[slash..]);
-    }
-    let mut decoded = Vec::with_capacity(path.len());
-    while let Some((&byte, rest)) = path.split_first() {
-        let hex = (byte == b'%')
-            .then(|| rest.get(..2))
-            .flatten()
-            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-            .and_then(|digits| str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(hex.unwrap_or(byte));
-        path = if hex.is_some() { &rest[2..] } else { rest };
-    }
-    decoded
 }
 
 /// The bytes as a string of the characters with their numbers, as PEP 3333 wants.

@@ -25,6 +25,7 @@ use crate::{
     arguments::Arguments,
     call::Worker,
     control::Control,
+    environ::latin_1,
     report::Report,
     server::{Server, Wake},
 };
@@ -58,17 +59,18 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
     )?;
     let application = loader
         .getattr("load")?
-        .call1((arguments.wsgi, arguments.python_path))?
+        .call1((&arguments.wsgi, &arguments.python_path))?
         .unbind();
     let (signals, notify) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .map_err(|errno| failed("make a pipe for signals", &errno.into()))?;
     let server = Server::new(listener, signals, control, arguments.threads)
         .map_err(|error| failed("watch the listening socket", &error))?;
-    let base = base_environ(py, arguments.threads)?;
+    let base = base_environ(py, &arguments)?;
     let worker = Arc::new(Worker {
         server,
         application,
         base,
+        mount: arguments.mount,
         report,
     });
     handle_signals(py, &worker, &notify)?;
@@ -115,12 +117,11 @@ fn take_listener() -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn base_environ(py: Python<'_>, threads: u32) -> PyResult<Py<PyDict>> {
+fn base_environ(py: Python<'_>, arguments: &Arguments) -> PyResult<Py<PyDict>> {
     let base = PyDict::new(py);
     // what a host may leave out, and PEP 3333 wants
     for (name, value) in [
         ("REQUEST_METHOD", "GET"),
-        ("SCRIPT_NAME", ""),
         ("PATH_INFO", ""),
         ("QUERY_STRING", ""),
         ("SERVER_NAME", "localhost"),
@@ -130,9 +131,10 @@ fn base_environ(py: Python<'_>, threads: u32) -> PyResult<Py<PyDict>> {
     ] {
         base.set_item(name, value)?;
     }
+    base.set_item("SCRIPT_NAME", latin_1(py, arguments.mount.as_bytes()))?;
     base.set_item("wsgi.version", (1, 0))?;
     base.set_item("wsgi.errors", py.import("sys")?.getattr("stderr")?)?;
-    base.set_item("wsgi.multithread", threads > 1)?;
+    base.set_item("wsgi.multithread", arguments.threads > 1)?;
     base.set_item("wsgi.multiprocess", true)?;
     base.set_item("wsgi.run_once", false)?;
     base.set_item("wsgi.input_terminated", true)?;

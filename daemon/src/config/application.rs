@@ -65,22 +65,35 @@ pub(super) fn environment(
     ]);
     variables.extend(lang.map(|lang| ("LANG".to_owned(), lang)));
     variables.extend(locale.map(|locale| ("LC_ALL".to_owned(), locale)));
-    variables.extend(php_children(keys, application));
+    variables.extend(php_variables(keys, application));
     if let Some(given) = &keys.environment {
         variables.extend(given.value.0.clone());
     }
     variables
 }
 
-/// php-cgi serves one request at a time, unless told to have children that accept beside each other.
-fn php_children(keys: &PoolKeys, application: &Application) -> Option<(String, String)> {
+/// php-cgi serves one request at a time, unless told to have children that accept beside each other; and it exits after 500 without
+/// a word, under a request that was just being given to it: `maximum-requests` does that without loss.
+fn php_variables(keys: &PoolKeys, application: &Application) -> Vec<(String, String)> {
     let Application::Command(words) = application else {
-        return None;
+        return Vec::new();
     };
-    let program = Path::new(words.first()?).file_name()?.to_str()?;
-    let threads = keys.threads.as_ref()?.value.0;
-    (threads > 1 && program.starts_with("php-cgi"))
-        .then(|| ("PHP_FCGI_CHILDREN".to_owned(), threads.to_string()))
+    let program = words
+        .first()
+        .and_then(|word| Path::new(word).file_name()?.to_str());
+    if !program.is_some_and(|program| program.starts_with("php-cgi")) {
+        return Vec::new();
+    }
+    let mut variables = vec![("PHP_FCGI_MAX_REQUESTS".to_owned(), "0".to_owned())];
+    if let Some(threads) = keys
+        .threads
+        .as_ref()
+        .map(|given| given.value.0)
+        .filter(|threads| *threads > 1)
+    {
+        variables.push(("PHP_FCGI_CHILDREN".to_owned(), threads.to_string()));
+    }
+    variables
 }
 
 /// `module:callable` as it is; a file made absolute, its `:callable` kept.
@@ -180,11 +193,14 @@ fn python_path(keys: &PoolKeys, base: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A pool with a `command` has no use for Python's keys; in `[defaults]` they are for other pools.
+/// A pool with a `command` has no use for Python's keys, and is given SCRIPT_NAME as the host sends it; in `[defaults]` they are for
+/// other pools.
 fn refuse_python(keys: &PoolKeys) -> Result<(), Problem> {
     let home = keys.python_home.as_ref().map(|given| &given.spot);
     let path = keys.python_path.as_ref().map(|given| &given.spot);
-    match home.into_iter().chain(path).find(|spot| spot.own()) {
+    let mount = keys.mount.as_ref().map(|given| &given.spot);
+    let given = [home, path, mount];
+    match given.into_iter().flatten().find(|spot| spot.own()) {
         Some(spot) => Err(spot
             .wrong("has no meaning with `command`: remove it, or run the application with `wsgi`")),
         None => Ok(()),

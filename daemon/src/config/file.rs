@@ -14,7 +14,7 @@ use toml::{
 use super::{
     errors::{Fault, Place, Problem, Problems},
     resolved::{Listen, LogLevel},
-    values::{Count, Environment, HttpListen, Locale, Mode, Period, Value, Whole, Word},
+    values::{Count, Environment, HttpListen, Locale, Mode, Mount, Period, Value, Whole, Word},
 };
 
 /// A file whose keys are all known and whose values all have the form they should.
@@ -165,6 +165,7 @@ keys! {
         locale = "locale": Locale,
         python_home = "python-home": PathBuf,
         python_path = "python-path": Vec<Spanned<PathBuf>>,
+        mount = "mount": Mount,
         startup_timeout = "startup-timeout": Limit,
         request_timeout = "request-timeout": Limit,
         queue_timeout = "queue-timeout": Limit,
@@ -173,12 +174,12 @@ keys! {
         shutdown_timeout = "shutdown-timeout": Period,
         maximum_requests = "maximum-requests": Count,
         retry = "retry": Retry,
-        retry_limit = "retry-limit": Whole<0, 100>,
+        retry_limit = "retry-limit": Whole<0, 1>,
         backoff_initial = "backoff-initial": Period,
         backoff_maximum = "backoff-maximum": Period,
     }
     later:
-        "allowed-clients" "asgi" "upstream" "service" "environment-file" "inherit-environment" "mount" "parameters"
+        "allowed-clients" "asgi" "upstream" "service" "environment-file" "inherit-environment" "parameters"
         "display-name" "stop-signal" "concurrency" "connections" "multiplex" "preload" "warm-up" "refork-after"
         "stack-size" "switch-interval" "scale" "response-timeout" "total-timeout" "interrupt-timeout"
         "eviction-timeout" "deadlock-timeout" "inactivity-timeout" "connect-timeout" "socket-timeout" "probe"

@@ -170,6 +170,7 @@ fn pool(
             .try_into()
             .unwrap_or(i32::MAX),
         application,
+        mount: value(keys.mount.as_ref(), |given| given.0.clone(), String::new()),
         processes: value(keys.processes.as_ref(), |given| given.0, default_processes),
         threads: value(keys.threads.as_ref(), |given| given.0, 1),
         account,

@@ -75,6 +75,8 @@ pub struct Pool {
     pub listen_backlog: i32,
     /// What runs.
     pub application: Application,
+    /// `mount`, without a slash at its end: "" is the root.
+    pub mount: String,
     /// `processes`.
     pub processes: u32,
     /// `threads`: slots per worker.

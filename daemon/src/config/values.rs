@@ -49,6 +49,10 @@ pub(super) struct Locale(pub Option<String>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word(pub String);
 
+/// Where an application is mounted, without the slash at its end: "" is the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mount(pub String);
+
 /// Variables and their values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Environment(pub BTreeMap<String, String>);
@@ -173,6 +177,37 @@ impl Value for Locale {
         }
         string(value, "the name of a locale, like \"C.UTF-8\", or \"off\"")?;
         String::from_toml(value).map(Some).map(Self)
+    }
+}
+
+impl Value for Mount {
+    fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        let wanted = "a path, like \"/\" or \"/shop\"";
+        let text = string(value, wanted)?;
+        if !text.starts_with('/') {
+            return Err(must_be(value, wanted));
+        }
+        if text == "/" {
+            return Ok(Self(String::new()));
+        }
+        let mut parts = text.split('/').skip(1);
+        if parts.any(|part| matches!(part, "" | "." | "..")) {
+            return Err(wrong(
+                value,
+                format!(
+                    "is {text:?}, which no request is for: write it without \"//\", \".\", \"..\" and a slash at its end"
+                ),
+            ));
+        }
+        if text.contains(|c: char| c.is_control() || matches!(c, '?' | '#' | '%')) {
+            return Err(wrong(
+                value,
+                format!(
+                    "is {text:?}: write the path alone, with characters as they are and not as %20"
+                ),
+            ));
+        }
+        Ok(Self(text.to_owned()))
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
     sendmsg, socketpair,
@@ -24,7 +25,7 @@ pub enum ChannelError {
     /// The other end is closed.
     #[error("the other end is closed")]
     Closed,
-    /// A message was cut: larger than [`MAX_MESSAGE`] or with too many descriptors.
+    /// A message was cut: it is larger than [`MAX_MESSAGE`].
     #[error("a message was cut")]
     Cut,
     /// The system's error.
@@ -127,22 +128,25 @@ pub(crate) fn receive_once(
 ) -> io::Result<Result<(usize, Vec<OwnedFd>), ChannelError>> {
     let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
     let mut parts = [IoSliceMut::new(buffer)];
-    let message = recvmsg::<()>(
+    let received = recvmsg::<()>(
         socket,
         &mut parts,
         Some(&mut space),
         MsgFlags::MSG_CMSG_CLOEXEC,
-    )?;
+    );
+    let message = match received {
+        // it closed its end with something of ours unread
+        Err(Errno::ECONNRESET) => return Ok(Err(ChannelError::Closed)),
+        received => received?,
+    };
     let mut descriptors = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(received) = control {
             descriptors.extend(received.into_iter().map(own));
         }
     }
-    if message
-        .flags
-        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
-    {
+    // descriptors that did not come because we have no room for them: the receiver sees that they are missing
+    if message.flags.contains(MsgFlags::MSG_TRUNC) {
         return Ok(Err(ChannelError::Cut));
     }
     if message.bytes == 0 {

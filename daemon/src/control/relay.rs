@@ -89,6 +89,8 @@ pub enum ToRelay {
         pool: PoolId,
         /// The worker.
         worker: WorkerId,
+        /// It ended by itself, with status 0.
+        done: bool,
     },
     /// Stop accepting; answer what waits and runs; say `Drained`.
     Drain,

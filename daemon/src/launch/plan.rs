@@ -12,8 +12,6 @@ use crate::config::resolved::Account;
 /// What to become.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// For messages: "pool blog: worker 3", "relay".
-    pub subject: String,
     /// The program: an absolute path, or none for our own executable (the descriptor named [`Slot::Program`]).
     pub program: Option<PathBuf>,
     /// Its arguments, `argv[0]` included.

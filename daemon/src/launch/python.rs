@@ -15,6 +15,7 @@ pub fn arguments(
     target: &str,
     python_path: &[PathBuf],
     threads: u32,
+    mount: &str,
 ) -> Vec<String> {
     let mut arguments = vec![
         interpreter.to_string_lossy().into_owned(),
@@ -22,6 +23,7 @@ pub fn arguments(
         BOOTSTRAP.to_owned(),
         format!("wsgi={target}"),
         format!("threads={threads}"),
+        format!("mount={mount}"),
     ];
     arguments.extend(
         python_path
@@ -38,7 +40,13 @@ mod tests {
     #[test]
     fn the_interpreter_comes_first_and_the_keys_behind_the_bootstrap() {
         let path = [PathBuf::from("/srv/blog"), PathBuf::from("/srv/lib")];
-        let arguments = arguments(Path::new("/venv/bin/python3"), "blog.wsgi", &path, 4);
+        let arguments = arguments(
+            Path::new("/venv/bin/python3"),
+            "blog.wsgi",
+            &path,
+            4,
+            "/shop",
+        );
         assert_eq!(arguments[..2], ["/venv/bin/python3", "-c"]);
         assert!(arguments[2].contains("STOCKADE_ADAPTER_FD"));
         assert_eq!(
@@ -46,6 +54,7 @@ mod tests {
             [
                 "wsgi=blog.wsgi",
                 "threads=4",
+                "mount=/shop",
                 "python-path=/srv/blog",
                 "python-path=/srv/lib"
             ]

@@ -47,7 +47,6 @@ mod tests {
 
     fn plan_with(descriptors: Vec<Slot>, padding: usize) -> Plan {
         Plan {
-            subject: "pool blog: worker 1".into(),
             program: Some(PathBuf::from("/bin/true")),
             arguments: vec!["true".into(), "x".repeat(padding)],
             environment: [("LANG".to_owned(), "C.UTF-8".to_owned())].into(),
@@ -102,7 +101,7 @@ mod tests {
     #[test]
     fn garbage_is_a_failure() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        ours.write_all(b"{\"subject\":").unwrap();
+        ours.write_all(b"{\"program\":").unwrap();
         drop(ours);
         assert_eq!(plan(&theirs).unwrap_err().step, "receive the plan");
     }

@@ -84,14 +84,7 @@ impl State {
     }
 
     fn fail(&mut self, key: RequestKey) {
-        self.answer_for_worker(
-            key,
-            &Answer {
-                status: 502,
-                cause: "worker-died",
-                retry_after: None,
-            },
-        );
+        self.answer_for_worker(key, &answers::WORKER_DIED);
     }
 
     fn note_replay(&mut self, key: RequestKey) {
@@ -131,6 +124,20 @@ impl State {
     /// Answers a request on our own account and ends it, wherever it is.
     pub(super) fn turn_away(&mut self, key: RequestKey, answer: &Answer<'_>) {
         let title = self.title(key);
+        if self
+            .requests
+            .get_mut(key)
+            .is_some_and(|request| request.head_sent)
+        {
+            tracing::info!(
+                "pool {}: response to request {title} cut: {}",
+                self.name(),
+                answer.cause
+            );
+            self.cut(key);
+            self.host_gone(key);
+            return;
+        }
         tracing::info!(
             "pool {}: request {title} answered {}: {}",
             self.name(),
@@ -201,6 +208,19 @@ impl State {
         };
         host.connection.write(&[IoSlice::new(&BROKEN_RECORD)]);
         host.connection.close();
+    }
+
+    /// The relay ends: what is not complete has to look so.
+    pub(super) fn cut_all(&mut self) {
+        for key in self.requests.running() {
+            if self
+                .requests
+                .get_mut(key)
+                .is_some_and(|request| request.head_sent)
+            {
+                self.cut(key);
+            }
+        }
     }
 
     /// For logs.

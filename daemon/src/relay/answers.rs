@@ -32,6 +32,24 @@ pub(super) const BODY_CUT_SHORT: Answer<'_> = Answer {
     cause: "body-cut-short",
     retry_after: None,
 };
+/// The worker ended before the response head.
+pub(super) const WORKER_DIED: Answer<'_> = Answer {
+    status: 502,
+    cause: "worker-died",
+    retry_after: None,
+};
+/// The relay has no descriptor left for a connection to the worker.
+pub(super) const NO_CONNECTION: Answer<'_> = Answer {
+    status: 503,
+    cause: "no-connection",
+    retry_after: Some(1),
+};
+/// Another request of the same connection needs its bytes, and this one, which waits, has as many as it may hold.
+pub(super) const QUEUE_LIMIT: Answer<'_> = Answer {
+    status: 503,
+    cause: "queue-limit",
+    retry_after: Some(1),
+};
 /// `request-timeout`.
 pub(super) const REQUEST_TIMEOUT: Answer<'_> = Answer {
     status: 504,

@@ -46,10 +46,12 @@ pub(super) trait Peer {
     fn connection(&self) -> &Connection;
     /// Bytes came: `buffer[HEADER_LEN..]`. Everything is to be used up.
     fn bytes(&self, buffer: &mut [u8]);
-    /// The outbox became empty.
+    /// The outbox was not empty, and is.
     fn drained(&self);
     /// Writing failed. False: what the peer has sent is still to be read.
     fn write_failed(&self) -> bool;
+    /// Whether it is over as soon as the peer has closed its side, whatever of it is still unread.
+    fn leaves_when_closed(&self) -> bool;
     /// There is nothing to read just now. True: this connection is over.
     fn starved(&self) -> bool;
 }
@@ -62,6 +64,10 @@ pub(super) struct Connection {
     task: RefCell<Option<Waker>>,
     /// Reading waits until [`Connection::resume`].
     paused: Cell<bool>,
+    /// Bytes may be there that readiness no longer tells of: the next read is tried without.
+    untested: Cell<bool>,
+    /// Something had to wait in the outbox, and [`Peer::drained`] has not been called since.
+    owes_drained: Cell<bool>,
     /// What is to follow when the outbox is empty.
     then: Cell<Then>,
     /// A write failed: the outbox takes nothing any more.
@@ -95,6 +101,8 @@ impl Connection {
             outbox: RefCell::default(),
             task: RefCell::default(),
             paused: Cell::new(false),
+            untested: Cell::new(false),
+            owes_drained: Cell::new(false),
             then: Cell::new(Then::Stay),
             deaf: Cell::new(false),
         })
@@ -125,6 +133,7 @@ impl Connection {
         }
         if outbox.waiting() > 0 {
             drop(outbox);
+            self.owes_drained.set(true);
             self.wake();
         }
         written
@@ -150,8 +159,12 @@ impl Connection {
             return 0;
         };
         outbox.took(count);
-        if outbox.waiting() > 0 {
-            drop(outbox);
+        let left = outbox.waiting() > 0;
+        drop(outbox);
+        if left {
+            self.owes_drained.set(true);
+        }
+        if left || self.owes_drained.get() {
             self.wake();
         }
         count
@@ -286,10 +299,9 @@ fn poll(peer: &impl Peer, context: &mut Context<'_>) -> Poll<End> {
     let connection = peer.connection();
     connection.remember(context.waker());
     loop {
-        if connection.waiting() > 0
-            && connection.poll_flush(context).is_ready()
-            && !connection.deaf()
-        {
+        // without room for it, the kernel wakes us when there is
+        let _flushed = connection.waiting() == 0 || connection.poll_flush(context).is_ready();
+        if connection.waiting() == 0 && !connection.deaf() && connection.owes_drained.take() {
             peer.drained();
         }
         if connection.deaf() && peer.write_failed() {
@@ -306,7 +318,11 @@ fn poll(peer: &impl Peer, context: &mut Context<'_>) -> Poll<End> {
             Then::Stay | Then::EndOutput | Then::AwaitClose | Then::Close => {}
         }
         if connection.paused.get() {
-            return Poll::Pending;
+            return if peer.leaves_when_closed() {
+                poll_close(connection, context)
+            } else {
+                Poll::Pending
+            };
         }
         match poll_read(peer, context) {
             Poll::Ready(None) => {}
@@ -317,34 +333,73 @@ fn poll(peer: &impl Peer, context: &mut Context<'_>) -> Poll<End> {
     }
 }
 
+/// Reads nothing, and looks for the peer's end.
+fn poll_close(connection: &Connection, context: &mut Context<'_>) -> Poll<End> {
+    loop {
+        let Ok(mut ready) = ready!(connection.socket.poll_read_ready(context)) else {
+            return Poll::Ready(End::Broken);
+        };
+        if ready.ready().is_read_closed() {
+            return Poll::Ready(End::Closed);
+        }
+        connection.untested.set(true);
+        ready.clear_ready();
+    }
+}
+
 /// One read. Ready with none: look again.
 fn poll_read(peer: &impl Peer, context: &mut Context<'_>) -> Poll<Option<End>> {
-    let socket = &peer.connection().socket;
-    let Ok(mut ready) = ready!(socket.poll_read_ready(context)) else {
+    let connection = peer.connection();
+    if connection.untested.take() {
+        match read(peer) {
+            Read::Nothing => {}
+            Read::Some { .. } => {
+                connection.untested.set(true);
+                return Poll::Ready(None);
+            }
+            Read::End(end) => return Poll::Ready(Some(end)),
+        }
+    }
+    let Ok(mut ready) = ready!(connection.socket.poll_read_ready(context)) else {
         return Poll::Ready(Some(End::Broken));
     };
+    match read(peer) {
+        Read::Some { full: true } => Poll::Ready(None),
+        Read::Some { full: false } | Read::Nothing => {
+            ready.clear_ready();
+            Poll::Ready(None)
+        }
+        Read::End(end) => Poll::Ready(Some(end)),
+    }
+}
+
+/// What one read brought.
+enum Read {
+    /// Bytes; `full`: there may be more.
+    Some { full: bool },
+    /// There is nothing to read.
+    Nothing,
+    /// The connection has ended.
+    End(End),
+}
+
+fn read(peer: &impl Peer) -> Read {
+    let socket = peer.connection().socket.as_raw_fd();
     BUFFER.with_borrow_mut(|buffer| {
-        let end = match recv(
-            socket.as_raw_fd(),
-            &mut buffer[HEADER_LEN..],
-            MsgFlags::empty(),
-        ) {
-            Ok(0) => Some(End::Closed),
-            Ok(count) => {
-                if count < READ_SIZE {
-                    ready.clear_ready();
+        loop {
+            match recv(socket, &mut buffer[HEADER_LEN..], MsgFlags::empty()) {
+                Ok(0) => return Read::End(End::Closed),
+                Ok(count) => {
+                    peer.bytes(&mut buffer[..HEADER_LEN + count]);
+                    return Read::Some {
+                        full: count == READ_SIZE,
+                    };
                 }
-                peer.bytes(&mut buffer[..HEADER_LEN + count]);
-                None
+                Err(nix::Error::EAGAIN) => return Read::Nothing,
+                Err(nix::Error::EINTR) => {}
+                Err(_) => return Read::End(End::Broken),
             }
-            Err(nix::Error::EAGAIN) => {
-                ready.clear_ready();
-                None
-            }
-            Err(nix::Error::EINTR) => None,
-            Err(_) => Some(End::Broken),
-        };
-        Poll::Ready(end)
+        }
     })
 }
 

@@ -16,6 +16,7 @@ use stockade_protocol::{
 
 use super::{
     connection::{Connection, Peer, drive},
+    listener::Place,
     pool::{Pool, State},
 };
 
@@ -37,12 +38,13 @@ pub(super) struct Host {
     pub(super) active: RefCell<Vec<(u16, RequestKey)>>,
     /// Its place in the pool's list.
     pub(super) number: Cell<usize>,
+    _place: Place,
     pool: Rc<Pool>,
 }
 
 impl Host {
     /// Serves a connection that was accepted, in a task of its own.
-    pub(super) fn serve(pool: &Rc<Pool>, socket: OwnedFd) -> io::Result<()> {
+    pub(super) fn serve(pool: &Rc<Pool>, socket: OwnedFd, place: Place) -> io::Result<()> {
         let host = Rc::new(Self {
             connection: Connection::new(socket)?,
             application: RefCell::new(Application::new(Limits {
@@ -52,6 +54,7 @@ impl Host {
             finished: RefCell::default(),
             active: RefCell::default(),
             number: Cell::new(0),
+            _place: place,
             pool: Rc::clone(pool),
         });
         pool.state().host_came(&host);
@@ -99,7 +102,9 @@ impl Host {
 
     /// Nothing of a request is here, begun or running.
     pub(super) fn idle(&self) -> bool {
-        self.active.borrow().is_empty() && self.application.borrow().idle()
+        self.active.borrow().is_empty()
+            && self.connection.waiting() == 0
+            && self.application.borrow().idle()
     }
 }
 
@@ -153,6 +158,10 @@ impl Peer for HostTask {
     }
 
     fn write_failed(&self) -> bool {
+        true
+    }
+
+    fn leaves_when_closed(&self) -> bool {
         true
     }
 

@@ -24,7 +24,10 @@ impl RequestIds {
     }
 }
 
-/// Whether a name that a host sent is fit for logs and headers.
+/// Whether a name that a host sent, perhaps straight from a client, is fit for logs, headers and HTML.
 pub(super) fn acceptable(name: &[u8]) -> bool {
-    (1..=LONGEST).contains(&name.len()) && name.iter().all(u8::is_ascii_graphic)
+    (1..=LONGEST).contains(&name.len())
+        && name
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:@+=/,".contains(byte))
 }

@@ -12,11 +12,11 @@ use std::{
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use stockade_policy::{WorkerId, dispatch::RequestKey};
 use stockade_protocol::web_server::WebServer;
-use tokio::time::timeout;
+use tokio::{sync::Notify, time::timeout};
 
 use super::{
     connection::{Connection, End, Peer, drive},
-    pool::Pool,
+    pool::{Pool, Worker},
 };
 
 /// The id of every request on a connection to a worker.
@@ -24,13 +24,36 @@ pub(super) const ID: u16 = 1;
 
 /// How long a connection that ended without an answer waits for the news that its worker is gone. A worker dies a little after its
 /// connections; what it leaves behind must not be given to it again.
-const OBITUARY: Duration = Duration::from_millis(200);
+const OBITUARY: Duration = Duration::from_secs(1);
+
+/// The news of a worker's end, for its connections, which may end a little before or after it.
+#[derive(Debug, Default)]
+pub(super) struct Obituary {
+    /// How it ended, when it has: by itself, with status 0.
+    done: Cell<Option<bool>>,
+    published: Notify,
+}
+
+impl Obituary {
+    /// Its process is gone.
+    pub(super) fn publish(&self, done: bool) {
+        self.done.set(Some(done));
+        self.published.notify_waiters();
+    }
+
+    async fn wait(&self) {
+        if self.done.get().is_none() {
+            self.published.notified().await;
+        }
+    }
+}
 
 /// One connection to a worker.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) worker: WorkerId,
+    obituary: Rc<Obituary>,
     /// Reads what the worker sends.
     pub(super) web_server: RefCell<WebServer>,
     /// What it runs.
@@ -50,10 +73,15 @@ pub(super) struct Link {
 
 impl Link {
     /// Connects to a worker's socket. The connection is complete when this returns: a unix socket's backlog takes it at once.
-    pub(super) fn connect(pool: &Rc<Pool>, worker: WorkerId, path: &Path) -> io::Result<Rc<Self>> {
+    pub(super) fn connect(
+        pool: &Rc<Pool>,
+        worker: WorkerId,
+        known: &Worker,
+    ) -> io::Result<Rc<Self>> {
         let link = Rc::new(Self {
-            connection: Connection::new(connect_unix(path)?)?,
+            connection: Connection::new(connect_unix(&known.socket)?)?,
             worker,
+            obituary: Rc::clone(&known.obituary),
             web_server: RefCell::new(WebServer::new()),
             request: Cell::new(None),
             body_sent: Cell::new(false),
@@ -74,6 +102,7 @@ impl Link {
         self.body_sent.set(false);
         self.output_ended.set(false);
         self.touched.set(false);
+        self.connection.resume();
     }
 
     /// Writes what waits, and notes whether the worker may have seen any of it.
@@ -81,6 +110,12 @@ impl Link {
         if self.connection.flush() > 0 {
             self.touched.set(true);
         }
+    }
+
+    /// The worker ended by itself, as a program does that is to serve so many requests and no more, and left something unread that we
+    /// had sent: the kernel says so by a reset. What a program takes in one read was then not begun.
+    pub(super) fn left_unread(&self, end: End) -> bool {
+        end == End::Broken && self.obituary.done.get() == Some(true)
     }
 
     /// Lets go of it: the worker sees the connection closed.
@@ -104,10 +139,11 @@ async fn run(link: Rc<Link>) {
     if end == End::Done {
         return;
     }
-    let gone = link.pool.state().gone_of_unanswered(&link);
-    if let Some(gone) = gone {
+    if link.pool.state().unanswered(&link) {
         // either way it is known by then
-        timeout(OBITUARY, gone.notified()).await.unwrap_or_default();
+        timeout(OBITUARY, link.obituary.wait())
+            .await
+            .unwrap_or_default();
     }
     link.pool.state().link_ended(&link, end);
 }
@@ -131,6 +167,10 @@ impl Peer for Link {
     fn write_failed(&self) -> bool {
         // what the worker answered before it stopped reading is still to be read
         self.dropped.get()
+    }
+
+    fn leaves_when_closed(&self) -> bool {
+        false
     }
 
     fn starved(&self) -> bool {

@@ -4,6 +4,7 @@ use std::{
     io,
     os::fd::{AsRawFd, OwnedFd},
     rc::Rc,
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -15,6 +16,43 @@ use crate::descriptor::own;
 
 /// How long accepting rests when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Descriptors that hosts' connections do not get: those of workers' connections and pipes.
+const RESERVE: u64 = 256;
+
+/// Hosts' connections that are open, on all threads, and how many may be.
+static OPEN: AtomicU64 = AtomicU64::new(0);
+static MOST: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Sets how many hosts' connections are taken when there are `descriptors`; the others wait in the backlog.
+pub(super) fn leave_room(descriptors: u64) {
+    MOST.store(
+        descriptors.saturating_sub(RESERVE).max(descriptors / 2),
+        Ordering::Relaxed,
+    );
+}
+
+/// One of the hosts' connections; it is given back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place(());
+
+impl Place {
+    fn take() -> io::Result<Self> {
+        let place = Self(());
+        if OPEN.fetch_add(1, Ordering::Relaxed) >= MOST.load(Ordering::Relaxed) {
+            return Err(io::Error::other(
+                "as many are open as there are descriptors for",
+            ));
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// Accepts hosts until `draining` says so; then what the kernel has accepted already is still taken.
 pub(super) async fn run(
@@ -53,12 +91,13 @@ pub(super) async fn run(
             pool.name
         );
     }
-    pool.state().drain();
+    pool.state().listener_left();
 }
 
 /// Accepts until nobody waits.
 fn take_all(pool: &Rc<Pool>, listener: &AsyncFd<OwnedFd>) -> io::Result<()> {
     loop {
+        let place = Place::take()?;
         match accept4(
             listener.as_raw_fd(),
             SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
@@ -67,7 +106,7 @@ fn take_all(pool: &Rc<Pool>, listener: &AsyncFd<OwnedFd>) -> io::Result<()> {
                 let socket = own(raw);
                 // a unix socket has no such option, and nothing to switch off
                 setsockopt(&socket, TcpNoDelay, &true).unwrap_or_default();
-                Host::serve(pool, socket)?;
+                Host::serve(pool, socket, place)?;
             }
             Err(nix::Error::EAGAIN) => return Ok(()),
             // the host gave up while it waited

@@ -26,7 +26,7 @@ use super::{
     answers,
     front::{Host, reply},
     ids::RequestIds,
-    link::{ID, Link},
+    link::{ID, Link, Obituary},
     request::{Malformed, Requests},
 };
 use crate::{
@@ -69,6 +69,8 @@ pub(super) struct State {
     next_host: usize,
     ids: RequestIds,
     pub(super) report: UnboundedSender<FromRelay>,
+    /// Listening sockets that still accept.
+    listeners: usize,
     draining: bool,
     drained: bool,
     all_drained: UnboundedSender<()>,
@@ -83,8 +85,8 @@ pub(super) struct Worker {
     pub(super) pid: i32,
     /// It is to be given no more.
     pub(super) retired: bool,
-    /// Notified when its process is gone.
-    pub(super) gone: Rc<Notify>,
+    /// The news of its end.
+    pub(super) obituary: Rc<Obituary>,
     /// Kept connections that run nothing; the last one used is last.
     pub(super) idle: Vec<Rc<Link>>,
 }
@@ -113,6 +115,7 @@ impl Pool {
                 next_host: 0,
                 ids: RequestIds::new(seed.rotate_left(32)),
                 report,
+                listeners: 0,
                 draining: false,
                 drained: false,
                 all_drained,
@@ -191,6 +194,8 @@ impl State {
             link.flush();
             if link.connection.deaf() && !link.touched.get() {
                 self.stale(&link);
+            } else if let Some(key) = link.request.get() {
+                self.weigh_body(key);
             }
         }
         if let Some(pool) = self.me.upgrade() {
@@ -210,8 +215,17 @@ impl State {
         self.rest();
     }
 
-    /// Accepts no more: idle hosts are let go, the others when their answers are written.
-    pub(super) fn drain(&mut self) {
+    /// One more listening socket accepts.
+    pub(super) fn listener_came(&mut self) {
+        self.listeners += 1;
+    }
+
+    /// A listening socket accepts no more. With the last one, idle hosts are let go, and the others when their answers are written.
+    pub(super) fn listener_left(&mut self) {
+        self.listeners = self.listeners.saturating_sub(1);
+        if self.listeners > 0 {
+            return;
+        }
         self.draining = true;
         for host in self.hosts.values() {
             host.connection.wake();
@@ -369,22 +383,31 @@ impl State {
     /// Everything that one read brought from a host has been taken.
     pub(super) fn host_read(&mut self, host: &Host) {
         self.rest();
-        let mut full = false;
+        let (mut full, mut ahead, mut awaited) = (None, false, false);
         let mut index = 0;
         while let Some(key) = host.active_at(index) {
             index += 1;
             self.weigh_body(key);
-            full |= self.requests.get_mut(key).is_some_and(|request| {
-                request.full()
-                    || request
-                        .link
-                        .as_ref()
-                        .is_some_and(|link| link.connection.waiting() > BODY_AHEAD)
-            });
+            let Some(request) = self.requests.get_mut(key) else {
+                continue;
+            };
+            awaited |= request.body_awaited;
+            ahead |= request
+                .link
+                .as_ref()
+                .is_some_and(|link| link.connection.waiting() > BODY_AHEAD);
+            if request.full() {
+                full = Some(key);
+            }
         }
-        if full {
-            host.connection.pause();
+        match full {
+            // a slot that is taken waits for bytes that are behind those of one that waits for a slot
+            Some(key) if awaited => self.turn_away(key, &answers::QUEUE_LIMIT),
+            Some(_) => host.connection.pause(),
+            None if ahead => host.connection.pause(),
+            None => {}
         }
+        self.rest();
     }
 
     /// A host took all that waited for it: its workers may be read again.
@@ -415,7 +438,6 @@ impl State {
                 Event::BodyResumed { request: key }
             };
             self.tell(event);
-            self.rest();
         }
     }
 }

@@ -100,6 +100,10 @@ impl Peer for Probe {
         true
     }
 
+    fn leaves_when_closed(&self) -> bool {
+        false
+    }
+
     fn starved(&self) -> bool {
         false
     }

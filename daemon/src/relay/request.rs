@@ -6,6 +6,7 @@ use stockade_policy::{WorkerId, dispatch::RequestKey};
 use stockade_protocol::{
     encode::Role,
     name_value::{Pairs, encode_pair},
+    path::script_filename,
 };
 
 use super::{front::Host, ids, link::Link};
@@ -30,7 +31,8 @@ pub(super) struct Request {
     pub(super) role: Option<Role>,
     /// CONTENT_LENGTH less what has come; none when the host did not say it.
     pub(super) body_left: Option<u64>,
-    /// The body as far as it has come, while `holds_body`.
+    /// The body as far as it has come, while `holds_body`: until a worker may have seen some of it, so that nothing of
+    /// what it is given later can be missing.
     pub(super) body: Vec<u8>,
     /// The whole of what has come of the body is in `body`.
     pub(super) holds_body: bool,
@@ -48,6 +50,8 @@ pub(super) struct Request {
     pub(super) head_begun: bool,
     /// The response head was passed on.
     pub(super) head_sent: bool,
+    /// A worker that died had seen something of it.
+    pub(super) was_sent: bool,
     /// Bytes of the response thrown away because the host is gone.
     pub(super) discarded: usize,
 }
@@ -63,8 +67,8 @@ impl Request {
         let read = self.read(&params);
         self.params = params;
         let found = read?;
-        if found.proxy {
-            self.params = without(&self.params, b"HTTP_PROXY");
+        if found.unclean {
+            self.params = cleaned(&self.params);
         }
         if self.id.is_empty() {
             new_id.next(&mut self.id);
@@ -79,9 +83,6 @@ impl Request {
         let mut found = Found::default();
         for pair in Pairs::new(params) {
             let (name, value) = pair.map_err(|_| Malformed)?;
-            if name.iter().any(|byte| matches!(byte, 0 | b'=')) || value.contains(&0) {
-                return Err(Malformed);
-            }
             match name {
                 b"REQUEST_METHOD" => found.idempotent = stockade_protocol::idempotent(value),
                 b"CONTENT_LENGTH" if !value.is_empty() => {
@@ -96,7 +97,8 @@ impl Request {
                     self.id.clear();
                     self.id.extend_from_slice(value);
                 }
-                b"HTTP_PROXY" => found.proxy = true,
+                b"HTTP_PROXY" => found.unclean = true,
+                b"SCRIPT_FILENAME" => found.unclean |= script_filename(value) != value,
                 _ => {}
             }
         }
@@ -145,7 +147,8 @@ impl Request {
                 &bytes[..count]
             }
         };
-        if self.holds_body && self.link.is_some() && self.body.len() + taken.len() > HELD_BODY {
+        let seen = self.link.as_ref().is_some_and(|link| link.touched.get());
+        if seen && self.holds_body && self.body.len() + taken.len() > HELD_BODY {
             self.holds_body = false;
             self.body = Vec::new();
         }
@@ -163,6 +166,11 @@ impl Request {
     /// It could be sent to a worker once more.
     pub(super) fn held(&self) -> bool {
         self.holds_body && self.body_ended && !self.head_begun
+    }
+
+    /// The bytes of parameters and held body.
+    pub(super) fn len(&self) -> usize {
+        self.params.len() + self.body.len()
     }
 
     fn clear(&mut self) {
@@ -199,20 +207,23 @@ impl Request {
 struct Found {
     idempotent: bool,
     request_id: bool,
-    proxy: bool,
+    /// Something in the parameters is to be taken out.
+    unclean: bool,
 }
 
 fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn without(params: &[u8], dropped: &[u8]) -> Vec<u8> {
+/// The parameters without a client's HTTP_PROXY, and without what Apache puts around the name of a file.
+fn cleaned(params: &[u8]) -> Vec<u8> {
     let mut kept = Vec::with_capacity(params.len());
-    for (name, value) in Pairs::new(params)
-        .filter_map(Result::ok)
-        .filter(|(name, _)| *name != dropped)
-    {
-        encode_pair(&mut kept, name, value);
+    for (name, value) in Pairs::new(params).filter_map(Result::ok) {
+        match name {
+            b"HTTP_PROXY" => {}
+            b"SCRIPT_FILENAME" => encode_pair(&mut kept, name, script_filename(value)),
+            _ => encode_pair(&mut kept, name, value),
+        }
     }
     kept
 }
@@ -248,6 +259,18 @@ impl Requests {
         self.places
             .get_mut(key.index as usize)
             .filter(|request| request.serial == key.serial)
+    }
+
+    /// Those that have not ended.
+    pub(super) fn running(&self) -> Vec<RequestKey> {
+        let keys = (0..)
+            .zip(&self.places)
+            .filter(|(_, request)| request.host.is_some());
+        keys.map(|(index, request)| RequestKey {
+            index,
+            serial: request.serial,
+        })
+        .collect()
     }
 
     /// Ends it: its place is free.
@@ -298,6 +321,19 @@ mod tests {
         poisoned.read_params(&mut ids::RequestIds::new(1)).unwrap();
         assert_eq!(poisoned.param(b"HTTP_PROXY"), None);
         assert_eq!(poisoned.param(b"HTTP_HOST"), Some(&b"a"[..]));
+    }
+
+    #[test]
+    fn a_file_s_name_comes_without_what_apache_puts_around_it() {
+        for (sent, expected) in [
+            (&b"proxy:fcgi://php/srv/a.php?b"[..], &b"/srv/a.php"[..]),
+            (b"/srv/a.php", b"/srv/a.php"),
+        ] {
+            let mut asked = request(&[(b"SCRIPT_FILENAME", sent), (b"SCRIPT_NAME", b"/a.php/b")]);
+            asked.read_params(&mut ids::RequestIds::new(1)).unwrap();
+            assert_eq!(asked.param(b"SCRIPT_FILENAME"), Some(expected));
+            assert_eq!(asked.param(b"SCRIPT_NAME"), Some(&b"/a.php/b"[..]));
+        }
     }
 
     #[test]

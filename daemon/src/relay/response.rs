@@ -9,14 +9,22 @@ use stockade_protocol::{
     record::{self, Fragment, HEADER_LEN, Header, RecordType},
     web_server,
 };
-use tokio::sync::Notify;
 
-use super::{answers::Answer, connection::End, front::READ_AHEAD, link::Link, output, pool::State};
+use super::{
+    answers::{self, Answer},
+    connection::End,
+    front::READ_AHEAD,
+    link::Link,
+    output,
+    pool::State,
+};
 
 /// `header-buffer-size`: bytes of a response head.
 const HEAD_LIMIT: usize = 32 * 1024;
 /// What a worker may still say to a host that is gone before its connection is closed. In bytes.
 const DISCARD_LIMIT: usize = 256 * 1024;
+/// What every program takes in one read, or not at all: the buffer of libfcgi, less what the records of a request add. In bytes.
+const ONE_READ: usize = 8 * 1024 - 128;
 /// Stretches of the read buffer that one write takes.
 const STRETCHES: usize = 16;
 
@@ -161,7 +169,14 @@ impl State {
         let content = fragment.content;
         let Some((host, id)) = &request.host else {
             request.discarded += content.len();
-            return if request.discarded > DISCARD_LIMIT {
+            let discarded = request.discarded;
+            if !std::mem::replace(&mut request.head_sent, true) {
+                // nobody hears it, but the worker has answered
+                let now = self.clock.now();
+                self.dispatch
+                    .handle(Event::HeadReceived { request: key }, now);
+            }
+            return if discarded > DISCARD_LIMIT {
                 Step::Enough
             } else {
                 Step::Goes
@@ -172,8 +187,9 @@ impl State {
             let bytes = content.of(buffer);
             let scanned = request.head.len();
             request.head_begun = true;
-            let whole =
-                scanned == 0 && head::find_end(bytes, 0).is_some_and(|end| passable(&bytes[..end]));
+            let whole = scanned == 0
+                && head::find_end(bytes, 0)
+                    .is_some_and(|end| end <= HEAD_LIMIT && passable(&bytes[..end]));
             if !whole {
                 request.head.extend_from_slice(bytes);
                 let Some(end) = head::find_end(&request.head, scanned) else {
@@ -183,6 +199,9 @@ impl State {
                         Step::Goes
                     };
                 };
+                if end > HEAD_LIMIT {
+                    return Step::Bad("response-head-too-large");
+                }
                 if head::parse(&request.head[..end]).is_err() {
                     return Step::Bad("malformed-response-head");
                 }
@@ -232,7 +251,8 @@ impl State {
         forward.count = 0;
         if count > 0 {
             host.connection.write(&parts[..count]);
-            if host.connection.waiting() > READ_AHEAD
+            if !ended
+                && host.connection.waiting() > READ_AHEAD
                 && let Some(link) = &request.link
             {
                 link.connection.pause();
@@ -302,14 +322,12 @@ impl State {
         self.tell(Event::RequestEnded { request: key });
     }
 
-    /// What tells that the worker is gone, when a connection has ended with a request that the worker has not begun to answer.
-    pub(super) fn gone_of_unanswered(&mut self, link: &Link) -> Option<Rc<Notify>> {
-        let request = self.requests.get_mut(link.request.get()?)?;
-        if request.head_sent || request.host.is_none() {
-            return None;
-        }
-        let worker = self.workers.get(&link.worker)?;
-        Some(Rc::clone(&worker.gone))
+    /// Whether the worker has not begun to answer what runs on the connection.
+    pub(super) fn unanswered(&mut self, link: &Link) -> bool {
+        link.request
+            .get()
+            .and_then(|key| self.requests.get_mut(key))
+            .is_some_and(|request| !request.head_sent && request.host.is_some())
     }
 
     /// The connection to a worker ended by itself.
@@ -328,21 +346,17 @@ impl State {
         } else if request.host.is_none() {
             self.end_link(key, link);
         } else if request.head_sent {
-            self.answer_for_worker(
-                key,
-                &Answer {
-                    status: 502,
-                    cause: "worker-died",
-                    retry_after: None,
-                },
-            );
+            self.answer_for_worker(key, &answers::WORKER_DIED);
             self.tell(Event::RequestEnded { request: key });
         } else {
             request.link = None;
             let held = request.held();
+            let unread = held && request.len() <= ONE_READ && link.left_unread(end);
+            let sent = link.touched.get() && !unread;
+            request.was_sent |= sent;
             self.tell(Event::RequestFailed {
                 request: key,
-                sent: link.touched.get(),
+                sent,
                 held,
             });
         }
@@ -355,6 +369,7 @@ impl State {
             return;
         };
         self.weigh_body(key);
+        self.rest();
         if let Some((host, _)) = self
             .requests
             .get_mut(key)

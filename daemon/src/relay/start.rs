@@ -1,6 +1,6 @@
 //! How a request goes out to a worker, and what is left when that fails.
 
-use std::rc::Rc;
+use std::{io, rc::Rc};
 
 use stockade_policy::{
     WorkerId,
@@ -15,8 +15,16 @@ use super::{
     answers,
     link::{ID, Link},
     pool::State,
-    request::HELD_BODY,
 };
+
+/// Why a request could not be handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// Its worker does not take connections.
+    Worker,
+    /// We have no descriptor for a connection, or the worker's backlog has no room: nothing to blame the worker for.
+    Ours,
+}
 
 impl State {
     /// Writes the request to a kept connection of the worker, or to a new one.
@@ -25,24 +33,44 @@ impl State {
             .workers
             .get_mut(&worker)
             .and_then(|known| known.idle.pop());
-        if let Some(link) = kept.or_else(|| self.connect(worker)) {
-            self.write_request(key, &link);
-        } else {
-            self.unsent(key);
+        match kept.map_or_else(|| self.connect(worker), Ok) {
+            Ok(link) => self.write_request(key, &link),
+            Err(trouble) => self.not_handed_out(key, trouble),
         }
     }
 
-    fn connect(&self, worker: WorkerId) -> Option<Rc<Link>> {
-        let pool = self.me.upgrade()?;
-        let known = self.workers.get(&worker)?;
-        match Link::connect(&pool, worker, &known.socket) {
-            Ok(link) => Some(link),
-            Err(error) => {
-                let (name, pid) = (&pool.name, known.pid);
-                tracing::info!(
-                    "pool {name}: could not connect to worker {worker} (pid {pid}): {error}"
-                );
-                None
+    fn connect(&self, worker: WorkerId) -> Result<Rc<Link>, Trouble> {
+        let (Some(pool), Some(known)) = (self.me.upgrade(), self.workers.get(&worker)) else {
+            return Err(Trouble::Worker);
+        };
+        Link::connect(&pool, worker, known).map_err(|error| {
+            let (name, pid) = (&pool.name, known.pid);
+            tracing::info!(
+                "pool {name}: could not connect to worker {worker} (pid {pid}): {error}"
+            );
+            match error.kind() {
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Trouble::Worker,
+                _ => Trouble::Ours,
+            }
+        })
+    }
+
+    fn not_handed_out(&mut self, key: RequestKey, trouble: Trouble) {
+        match trouble {
+            Trouble::Worker => self.unsent(key),
+            Trouble::Ours => {
+                let was_sent = self
+                    .requests
+                    .get_mut(key)
+                    .is_some_and(|request| request.was_sent);
+                let answer = if was_sent {
+                    &answers::WORKER_DIED
+                } else {
+                    &answers::NO_CONNECTION
+                };
+                self.answer_for_worker(key, answer);
+                self.dispatch
+                    .handle(Event::RequestEnded { request: key }, self.clock.now());
             }
         }
     }
@@ -65,19 +93,18 @@ impl State {
                 encode::stream_end(out, RecordType::Stdin, ID);
             }
         });
+        request.body_awaited = false;
         request.worker = Some(link.worker);
         request.link = Some(Rc::clone(link));
-        if request.body.len() > HELD_BODY {
-            request.holds_body = false;
-            request.body = Vec::new();
-        }
         if let Some((host, _)) = &request.host {
             host.connection.resume();
         }
         if fits {
             self.dirty.push(Rc::clone(link));
         } else {
-            self.turn_away(key, &answers::PARAMS_TOO_LONG);
+            self.answer_for_worker(key, &answers::PARAMS_TOO_LONG);
+            self.dispatch
+                .handle(Event::RequestEnded { request: key }, self.clock.now());
         }
     }
 
@@ -91,12 +118,12 @@ impl State {
         let again = if link.used.get() {
             self.connect(link.worker)
         } else {
-            None
+            Err(Trouble::Worker)
         };
         match again {
-            Some(fresh) => self.write_request(key, &fresh),
-            None => {
-                self.unsent(key);
+            Ok(fresh) => self.write_request(key, &fresh),
+            Err(trouble) => {
+                self.not_handed_out(key, trouble);
                 self.settle();
             }
         }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io, os::fd::OwnedFd, rc::Rc, thread, time::Duration};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use stockade_policy::{PoolId, WorkerId};
 use tokio::{
     runtime,
@@ -54,6 +55,8 @@ enum ToPool {
         listeners: Vec<OwnedFd>,
     },
     Told(PoolId, ToRelay),
+    /// The relay ends: cut what is not complete, and say when.
+    CutAll(mpsc::UnboundedSender<()>),
 }
 
 /// Runs the relay until it has drained or the supervisor is gone.
@@ -88,6 +91,9 @@ async fn serve() -> Result<(), RelayError> {
         return Err(RelayError::NoBeginning);
     };
     log::start(log_level);
+    if let Err(error) = raise_descriptor_limit() {
+        tracing::warn!("relay: could not raise the limit of descriptors: {error}");
+    }
     let (report, mut reports) = mpsc::unbounded_channel();
     let (all_drained, mut drained) = mpsc::unbounded_channel();
     let mut relay = Relay::default();
@@ -98,7 +104,7 @@ async fn serve() -> Result<(), RelayError> {
     loop {
         if waits_for == Some(0) {
             waits_for = None;
-            control.send(&FromRelay::Drained.encode(), &[]).await?;
+            drop(control.send(&FromRelay::Drained.encode(), &[]).await);
         }
         tokio::select! {
             message = receive(&control, &mut buffer) => {
@@ -110,16 +116,25 @@ async fn serve() -> Result<(), RelayError> {
                     Ok((message, descriptors)) => relay.take(message, descriptors)?,
                     // the supervisor ended us by ending its side
                     Err(RelayError::Control(ChannelError::Closed)) => {
-                        relay.read_to_the_end().await;
+                        relay.end().await;
                         return Ok(());
                     }
                     Err(error) => return Err(error),
                 }
             }
-            Some(message) = reports.recv() => control.send(&message.encode(), &[]).await?,
+            // a supervisor that does not listen has ended, which the next read tells
+            Some(message) = reports.recv() => drop(control.send(&message.encode(), &[]).await),
             Some(()) = drained.recv() => waits_for = waits_for.map(|left: usize| left.saturating_sub(1)),
         }
     }
+}
+
+/// Each request takes two descriptors, and nothing is gained by a soft limit. Workers have the launcher's.
+fn raise_descriptor_limit() -> nix::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    listener::leave_room(most);
+    Ok(())
 }
 
 async fn receive(
@@ -239,9 +254,19 @@ impl Relay {
         }
     }
 
-    /// The supervisor is gone, and so are the workers, or soon: their last words are still to be logged.
-    async fn read_to_the_end(&mut self) {
-        let all = async { while self.outputs.join_next().await.is_some() {} };
+    /// The supervisor is gone, and so are the workers, or soon: what is not complete is cut, and their last words are logged.
+    async fn end(&mut self) {
+        let (done, mut all_done) = mpsc::unbounded_channel();
+        for thread in &self.threads {
+            if thread.send(ToPool::CutAll(done.clone())).is_err() {
+                tracing::debug!("relay: a thread has ended before the relay");
+            }
+        }
+        drop(done);
+        let all = async {
+            while all_done.recv().await.is_some() {}
+            while self.outputs.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(LAST_WORDS, all).await.is_err() {
             tracing::info!("relay: some worker's output is still open");
         }
@@ -266,6 +291,12 @@ impl PoolThread {
                     seed,
                     listeners,
                 } => self.add(plan, seed, listeners),
+                ToPool::CutAll(done) => {
+                    for pool in self.pools.values() {
+                        pool.state().cut_all();
+                    }
+                    drop(done);
+                }
                 ToPool::Told(id, message) => {
                     if let Some(pool) = self.pools.get(&id) {
                         tell(pool, message);
@@ -288,6 +319,7 @@ impl PoolThread {
         for listener in listeners {
             match register(listener) {
                 Ok(listener) => {
+                    pool.state().listener_came();
                     task::spawn_local(listener::run(
                         Rc::clone(&pool),
                         listener,
@@ -330,7 +362,7 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
         }
         ToRelay::WorkerRetired { worker, .. } => pool.state().worker_retired(worker),
         ToRelay::WorkerOverdue { worker, .. } => pool.state().worker_overdue(worker),
-        ToRelay::WorkerGone { worker, .. } => pool.state().worker_gone(worker),
+        ToRelay::WorkerGone { worker, done, .. } => pool.state().worker_gone(worker, done),
         ToRelay::Begin { .. } | ToRelay::PoolAdded(_) | ToRelay::Drain => {}
     }
 }

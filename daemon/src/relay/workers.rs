@@ -18,7 +18,7 @@ impl State {
                 socket,
                 pid,
                 retired: false,
-                gone: Rc::default(),
+                obituary: Rc::default(),
                 idle: Vec::new(),
             },
         );
@@ -54,14 +54,14 @@ impl State {
     }
 
     /// Its process is gone. What it still runs ends by its connections, which may hold a whole answer.
-    pub(super) fn worker_gone(&mut self, worker: WorkerId) {
+    pub(super) fn worker_gone(&mut self, worker: WorkerId, done: bool) {
         let known = self.workers.remove(&worker);
         self.tell(Event::WorkerGone { worker });
         if let Some(known) = known {
             for link in known.idle {
                 link.drop_it();
             }
-            known.gone.notify_waiters();
+            known.obituary.publish(done);
         }
         self.rest();
     }

@@ -5,7 +5,7 @@ use std::{mem, sync::Arc, time::Duration};
 use nix::sys::signal::Signal;
 use stockade_policy::{
     Generation, PoolId, PoolState, Time, WorkerId,
-    supervision::{Action, Cause, Event},
+    supervision::{Action, Cause, Event, Exit},
 };
 
 use super::{
@@ -162,11 +162,7 @@ impl Shell {
 
     fn kill_worker(&self, worker: WorkerId) {
         if let Some(known) = self.workers.get(&worker) {
-            if known.description.stopped {
-                tracing::warn!("{} killed after shutdown-timeout", known.name());
-            } else {
-                tracing::info!("{} killed", known.name());
-            }
+            tracing::warn!("{} killed", known.name());
             send(known, Signal::SIGKILL);
         }
     }
@@ -181,8 +177,9 @@ impl Shell {
         };
         let exit = process.reap();
         let pool = known.description.pool;
+        let done = exit == Exit::Code(0);
         self.relay
-            .tell(&ToRelay::WorkerGone { pool, worker }, Vec::new());
+            .tell(&ToRelay::WorkerGone { pool, worker, done }, Vec::new());
         self.tell_machine(Event::WorkerExited { worker, exit });
         self.reap_strangers();
     }
@@ -237,6 +234,8 @@ impl Shell {
     fn finish_reload(&mut self, pool: PoolId, generation: Generation) {
         if let Some(record) = self.pools.get_mut(&pool) {
             record.finish_reload(generation);
+            let changed = ToRelay::PoolChanged(record.dispatch());
+            self.relay.tell(&changed, Vec::new());
         }
         let name = self.pool_name(pool);
         tracing::info!("pool {name}: reload finished: generation {generation} serves");
@@ -292,7 +291,11 @@ impl Shell {
     /// Tells a relay that knows nothing everything.
     pub(super) fn hand_over(&mut self) {
         let pools = self.pools.values().flat_map(PoolRecord::handover);
-        let workers = self.workers.values().flat_map(Worker::handover);
+        let now = self.clock.now();
+        let workers = self
+            .workers
+            .values_mut()
+            .flat_map(|worker| worker.handover(now));
         for (message, descriptors) in pools.chain(workers) {
             self.relay.tell(&message, descriptors);
         }

@@ -28,8 +28,10 @@ pub(super) struct PoolRecord {
     pub(super) served: bool,
     /// The keys as they were when its sockets were bound.
     bound: Arc<Pool>,
-    /// The keys as read last: the next generation's, and from the next request on the relay's.
+    /// The keys as read last: the next generation's.
     latest: Arc<Pool>,
+    /// The keys of the generation that serves, and so the relay's.
+    serving: Arc<Pool>,
     /// The keys of the generations that may still be started.
     generations: BTreeMap<Generation, Arc<Pool>>,
 }
@@ -52,7 +54,8 @@ impl PoolRecord {
             state: None,
             served: false,
             bound: Arc::clone(&keys),
-            latest: keys,
+            latest: Arc::clone(&keys),
+            serving: keys,
             generations: BTreeMap::new(),
         })
     }
@@ -88,8 +91,9 @@ impl PoolRecord {
         Arc::clone(keys)
     }
 
-    /// No generation before `generation` is started any more.
+    /// No generation before `generation` is started any more, and its keys are the relay's.
     pub(super) fn finish_reload(&mut self, generation: Generation) {
+        self.serving = self.keys_of(generation);
         self.generations.retain(|each, _| *each >= generation);
     }
 
@@ -113,9 +117,9 @@ impl PoolRecord {
         }
     }
 
-    /// What the relay needs of the keys as read last.
+    /// What the relay needs of the keys of the generation that serves.
     pub(super) fn dispatch(&self) -> PoolPlan {
-        let keys = &self.latest;
+        let keys = &self.serving;
         PoolPlan {
             pool: self.id,
             name: self.name.clone(),

@@ -125,7 +125,6 @@ impl RelayProcess {
         let (channel, theirs) = Channel::pair()?;
         let log = io::stderr().as_fd().try_clone_to_owned()?;
         let plan = Plan {
-            subject: "relay".to_owned(),
             program: None,
             arguments: vec!["stockade".to_owned(), "relay".to_owned()],
             environment: BTreeMap::new(),

@@ -5,12 +5,9 @@ use std::collections::BTreeSet;
 use stockade_policy::supervision::Event;
 
 use super::{Source, pools::PoolRecord, shell::Shell, shim_process::ShimProcess};
-use crate::{
-    config::{
-        self,
-        resolved::{Config, Pool},
-    },
-    control::ToRelay,
+use crate::config::{
+    self,
+    resolved::{Config, Pool},
 };
 
 impl Shell {
@@ -52,8 +49,6 @@ impl Shell {
         };
         record.change(keys);
         let (pool, settings) = (record.id, record.supervision());
-        let plan = record.dispatch();
-        self.relay.tell(&ToRelay::PoolChanged(plan), Vec::new());
         self.tell_machine(Event::PoolChanged { pool, settings });
         self.tell_machine(Event::ReloadRequested { pool });
     }

@@ -150,9 +150,14 @@ impl Shell {
 
     fn deadline(&self) -> Option<Time> {
         let shim = self.shim.as_ref().and_then(ShimProcess::due);
+        let answers = self
+            .workers
+            .values()
+            .filter_map(|worker| worker.description.answer_due);
         [self.machine.poll_timeout(), self.relay.restart(), shim]
             .into_iter()
             .flatten()
+            .chain(answers)
             .min()
     }
 
@@ -164,6 +169,22 @@ impl Shell {
             self.restart_relay(now);
         }
         self.expire_shim(now);
+        self.give_up_silent_workers(now);
+    }
+
+    /// Workers that run what a relay gave them which is gone, and do not answer the new one.
+    fn give_up_silent_workers(&mut self, now: Time) {
+        let mut silent = Vec::new();
+        for (worker, known) in &mut self.workers {
+            if known.description.answer_due.is_some_and(|due| due <= now) {
+                known.description.answer_due = None;
+                tracing::warn!("{} does not answer the new relay", known.name());
+                silent.push(*worker);
+            }
+        }
+        for worker in silent {
+            self.tell_machine(Event::WorkerBroke { worker });
+        }
     }
 
     /// Hands an event to the machine.
@@ -228,8 +249,9 @@ impl Shell {
 
     /// A worker answered the relay: it is ready; or it was, and a new relay may use it.
     fn answered(&mut self, worker: WorkerId) {
-        match self.workers.get(&worker) {
+        match self.workers.get_mut(&worker) {
             Some(known) if known.description.offered => {
+                known.description.answer_due = None;
                 if known.process.is_some() && !known.description.retired {
                     let offered = known.offered();
                     self.relay.tell(&offered, Vec::new());

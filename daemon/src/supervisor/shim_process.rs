@@ -150,7 +150,6 @@ impl ShimProcess {
 
     fn plan(&self) -> Plan {
         Plan {
-            subject: "shim".to_owned(),
             program: None,
             arguments: vec!["stockade".to_owned(), "shim".to_owned()],
             environment: BTreeMap::new(),

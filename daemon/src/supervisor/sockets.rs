@@ -30,8 +30,9 @@ use nix::{
 use super::error::SupervisorError;
 use crate::config::resolved::{Listen, SocketOwner};
 
-/// The backlog of a worker's socket: the relay connects at most once a slot.
-const WORKER_BACKLOG: i32 = 128;
+/// The backlog of a worker's socket beyond its slots, for the relay connects once a slot: probes, knocks, connections that it has
+/// let go of and the worker has not taken yet.
+const WORKER_BACKLOG: u32 = 128;
 
 /// A socket of a pool: bound and listening, non-blocking.
 #[derive(Debug)]
@@ -90,13 +91,15 @@ pub(super) fn bind_tcp(address: SocketAddr, backlog: i32) -> Result<TcpListener,
 pub(super) fn bind_worker(
     path: &Path,
     relay: Option<(u32, u32)>,
+    slots: u32,
 ) -> io::Result<(OwnedFd, SocketFile)> {
     let owner = SocketOwner {
         uid: relay.map(|(uid, _)| uid),
         gid: relay.map(|(_, gid)| gid),
         mode: 0o600,
     };
-    bind_unix(path, owner, WORKER_BACKLOG)
+    let backlog = i32::try_from(WORKER_BACKLOG.saturating_add(slots)).unwrap_or(i32::MAX);
+    bind_unix(path, owner, backlog)
 }
 
 /// Connects once and closes: wakes a program that had looked for its stop-signal just before it began to accept.

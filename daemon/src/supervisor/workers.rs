@@ -57,6 +57,8 @@ pub(super) struct WorkerDescription {
     pub(super) offered: bool,
     /// The relay is to give it no more.
     pub(super) retired: bool,
+    /// It was offered to a relay that is gone, and is broken if it has not answered the next one by then.
+    pub(super) answer_due: Option<Time>,
     /// The stop-signal was sent.
     pub(super) stopped: bool,
     /// `maximum-requests` with its jitter.
@@ -86,7 +88,7 @@ impl Worker {
         let keys = &order.keys;
         let socket = order.runtime_dir.worker_socket(&keys.name, order.worker);
         let relay = order.relay_user.map(|account| (account.uid, account.gid));
-        let (listener, file) = sockets::bind_worker(&socket, relay)
+        let (listener, file) = sockets::bind_worker(&socket, relay, keys.threads)
             .map_err(step(format!("make the socket {}", socket.display())))?;
         let (output, output_end) = pipe().map_err(step("make a pipe"))?;
         let (error, error_end) = pipe().map_err(step("make a pipe"))?;
@@ -119,6 +121,7 @@ impl Worker {
             launched: false,
             offered: false,
             retired: false,
+            answer_due: None,
             stopped: false,
             maximum_requests: with_jitter(keys.maximum_requests, random),
         };
@@ -180,7 +183,7 @@ impl Worker {
 
     /// What a new relay is told. Requests that the last one gave it are lost, but it may still run them: only when it
     /// answers is it offered again.
-    pub(super) fn handover(&self) -> Vec<(ToRelay, Vec<Arc<OwnedFd>>)> {
+    pub(super) fn handover(&mut self, now: Time) -> Vec<(ToRelay, Vec<Arc<OwnedFd>>)> {
         let WorkerDescription {
             pool,
             worker,
@@ -194,6 +197,9 @@ impl Worker {
             return Vec::new();
         }
         let probe = !retired && (offered || !tells);
+        if probe && offered {
+            self.description.answer_due = self.keys.startup_timeout.deadline(now);
+        }
         let retired = retired.then(|| (ToRelay::WorkerRetired { pool, worker }, Vec::new()));
         [self.launched(probe)].into_iter().chain(retired).collect()
     }
@@ -209,7 +215,7 @@ impl Order<'_> {
                 python_path,
             } => (
                 interpreter.clone(),
-                python::arguments(interpreter, target, python_path, keys.threads),
+                python::arguments(interpreter, target, python_path, keys.threads, &keys.mount),
             ),
             Application::Command(words) => (
                 words.first().map(PathBuf::from).unwrap_or_default(),
@@ -226,7 +232,6 @@ impl Order<'_> {
             ),
         ]);
         Plan {
-            subject: format!("pool {}: worker {}", keys.name, self.worker),
             program: Some(program),
             arguments,
             environment,

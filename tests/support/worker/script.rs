@@ -21,6 +21,7 @@
 //! | `environment` | the body is the process's environment |
 //! | `close-early` | closes the connection before the end of the response |
 //! | `exit-after=N` | exits with status 0 when N requests have been answered, unannounced |
+//! | `linger=PATH` | before that, waits until there is such a file |
 //!
 //! Without a word about the body it is a few facts, one a line: `pid`, `requests`, `generation`, `length` and `wrong` of the request's
 //! body against the pattern.
@@ -85,7 +86,10 @@ pub(crate) fn run(
     }
     request.end(connection)?;
     match script.number("exit-after") {
-        Some(limit) if life.requests >= limit => Ok(Outcome::Exit(0)),
+        Some(limit) if life.requests >= limit => {
+            script.wait_for_file("linger");
+            Ok(Outcome::Exit(0))
+        }
         _ => Ok(Outcome::Next),
     }
 }
@@ -126,6 +130,14 @@ impl Script {
 
     fn milliseconds(&self, name: &str) -> Option<Duration> {
         self.number(name).map(Duration::from_millis)
+    }
+
+    fn wait_for_file(&self, word: &str) {
+        if let Some(path) = self.get(word) {
+            while !Path::new(path).exists() {
+                sleep(Duration::from_millis(5));
+            }
+        }
     }
 
     fn crash_at(&self, place: &str) {
@@ -175,11 +187,7 @@ impl Script {
                 life.leaked.push(vec![1; 1024 * 1024]);
             }
         }
-        if let Some(path) = self.get("wait") {
-            while !Path::new(path).exists() {
-                sleep(Duration::from_millis(5));
-            }
-        }
+        self.wait_for_file("wait");
         if let Some(duration) = self.milliseconds("sleep") {
             sleep(duration);
         }

@@ -77,6 +77,7 @@ fn everything_has_a_default() {
                 interpreter: PathBuf::from("/opt/bin/python3"),
                 python_path: Vec::new(),
             },
+            mount: String::new(),
             processes: 5,
             threads: 1,
             account: Some(account("blog", 1001, &[1001, 33], "/home/blog")),
@@ -102,6 +103,18 @@ fn everything_has_a_default() {
         shim: None,
     };
     assert_eq!(read(SMALLEST, &Imagined::root()).unwrap(), expected);
+}
+
+#[test]
+fn a_mount_has_no_slash_at_its_end() {
+    for (keys, mount) in [
+        ("", ""),
+        ("mount = \"/\"", ""),
+        ("mount = \"/shop\"", "/shop"),
+        ("mount = \"/our shops/caf\u{e9}\"", "/our shops/caf\u{e9}"),
+    ] {
+        assert_eq!(pool(keys).mount, mount);
+    }
 }
 
 #[test]
