@@ -24,6 +24,10 @@ const MIB: u64 = 1024 * 1024;
 
 /// Scripted workers behind a shim, which serves the folder `files` too.
 fn served(keys: &str) -> Stockade {
+    served_with(keys, "")
+}
+
+fn served_with(keys: &str, shim_keys: &str) -> Stockade {
     let site = Site::new();
     fs::create_dir(site.path().join("files")).expect("the test's folder is ours");
     let pool = Pool::scripted(&site, &[], keys);
@@ -35,6 +39,7 @@ fn served(keys: &str) -> Stockade {
     let config = configuration(&site, &[pool])
         + "[shim]\nlisten = [\"127.0.0.1:0\"]\n"
         + &account
+        + shim_keys
         + "[[shim.route]]\npath = \"/\"\npool = \"app\"\n"
         + "[[shim.route]]\npath = \"/files/\"\nfiles = \"files\"\n";
     let stockade = Stockade::run(site, &config);
@@ -260,6 +265,29 @@ fn what_is_no_request_is_refused() {
         let text = read_until(&mut stream, "\r\n\r\n");
         assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
     }
+}
+
+#[test]
+fn a_client_that_takes_its_time_is_left() {
+    let limits = "header-timeout = \"200ms\"\nkeep-alive-timeout = \"400ms\"\n";
+    let stockade = served_with("processes = 1", limits);
+    let mut rest = Vec::new();
+    for begun in ["", "GET / HTTP/1.1\r\n"] {
+        let mut stream = connect(&stockade);
+        stream.write_all(begun.as_bytes()).unwrap();
+        stream.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"", "{begun:?}");
+    }
+    // a request that takes its time is not, and the connection is kept for a while after it
+    let mut stream = connect(&stockade);
+    for _ in 0..2 {
+        let request = "GET /?sleep=600&show=REQUEST_METHOD HTTP/1.1\r\nHost: a\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let text = read_until(&mut stream, "GET");
+        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    }
+    stream.read_to_end(&mut rest).unwrap();
+    assert_eq!(stockade.log.matching(&["WARN"]).len(), 0);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `stockade run`, in a process group of its own as a shell would start it.
 
 use std::{
+    fs,
     net::SocketAddr,
     os::unix::process::CommandExt as _,
     path::Path,
@@ -10,7 +11,7 @@ use std::{
 
 use nix::{
     sys::signal::{Signal, killpg},
-    unistd::Pid,
+    unistd::{Pid, geteuid},
 };
 
 use super::{
@@ -107,6 +108,14 @@ impl Drop for Running {
                 process::signal(member, Signal::SIGKILL);
             }
             self.child.wait().expect("the command is our child");
+            // what it would have removed itself
+            for folder in [
+                format!("/run/stockade-run-{}", self.pid()),
+                format!("/tmp/stockade-run-{NOBODY}-{}", self.pid()),
+                format!("/tmp/stockade-run-{}-{}", geteuid(), self.pid()),
+            ] {
+                drop(fs::remove_dir_all(folder));
+            }
         }
         if thread::panicking() {
             eprintln!("--- log of stockade run\n{}\n---", self.log.text());
@@ -125,7 +134,7 @@ pub(crate) fn address(log: &Log) -> SocketAddr {
 /// The children of `supervisor` that were started as `stockade WORD`.
 pub(crate) fn service(supervisor: i32, word: &str) -> i32 {
     let is_it = |pid: &i32| {
-        let words = std::fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline"));
+        let words = fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline"));
         words.is_ok_and(|words| words == format!("stockade\0{word}\0").into_bytes())
     };
     wait_for(&format!("stockade {word} among its children"), || {

@@ -204,7 +204,9 @@ impl Shell {
                 tracing::warn!("{obituary}");
             }
         }
-        if !backoff.is_zero() {
+        if failed && self.source == Source::CommandLine && !self.ever_served() {
+            self.give_up(pool);
+        } else if !backoff.is_zero() {
             let wait = Seconds(backoff);
             tracing::info!("pool {}: next start in {wait}", self.pool_name(pool));
         }
@@ -224,11 +226,6 @@ impl Shell {
         }
         self.relay
             .tell(&ToRelay::PoolReported { pool, state }, Vec::new());
-        if state == PoolState::Failing && self.source == Source::CommandLine && !self.ever_served()
-        {
-            self.never_served = Some(name);
-            self.stop_at_once();
-        }
     }
 
     fn finish_reload(&mut self, pool: PoolId, generation: Generation) {
@@ -259,6 +256,14 @@ impl Shell {
         }
         if !self.relay.is_there() {
             self.tell_machine(Event::RelayDrained);
+        }
+    }
+
+    /// Somebody waits at a terminal for an application that does not start.
+    fn give_up(&mut self, pool: PoolId) {
+        if self.never_served.is_none() {
+            self.never_served = Some(self.pool_name(pool));
+            self.stop_at_once();
         }
     }
 
