@@ -92,7 +92,7 @@ pub(super) struct Worker {
 }
 
 impl Pool {
-    /// A pool without workers. `all_drained` is told once, after [`State::drain`].
+    /// A pool without workers. `all_drained` is told once, after the last [`State::listener_left`].
     pub(super) fn new(
         plan: PoolPlan,
         clock: Clock,
