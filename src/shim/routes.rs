@@ -131,7 +131,7 @@ impl Asked {
     }
 }
 
-/// "example.org" of "example.org:80", "[::1]" of "[::1]:80".
+/// The host without its port, as in `example.org:80` and `[::1]:80`.
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
