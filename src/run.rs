@@ -58,7 +58,7 @@ pub(crate) fn run(words: cli::Run) -> ExitCode {
         let folder = runtime_dir.display();
         return failed(&format!("could not make the folder {folder}: {error}"), 1);
     }
-    log::start(config.daemon.log_level);
+    let _log = log::start(config.daemon.log_level);
     announce(&config);
     let ended = supervisor::run(config, Source::CommandLine);
     if let Err(error) = fs::remove_dir_all(&runtime_dir) {

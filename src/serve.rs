@@ -16,7 +16,7 @@ pub(crate) fn serve(Serve { config: file }: &Serve) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return failed(&errors, code(&errors)),
     };
-    log::start(config.daemon.log_level);
+    let _log = log::start(config.daemon.log_level);
     match supervisor::run(config, Source::File(file.clone())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error, error.exit_code()),

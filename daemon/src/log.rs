@@ -8,6 +8,7 @@
 use std::{fmt, io};
 
 use tracing::Subscriber;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     filter::LevelFilter,
     fmt::{
@@ -20,8 +21,18 @@ use tracing_subscriber::{
 
 use crate::config::resolved::LogLevel;
 
+/// Lines that wait for a standard error that does not take them; what comes beyond is lost.
+const WAITING: usize = 4096;
+
+/// The log, while it is held; what still waits is written when it is dropped.
+#[derive(Debug)]
+pub struct Log(#[expect(dead_code, reason = "held for its drop")] WorkerGuard);
+
 /// Sends every event of at least `level` to standard error from here on. To be called once.
-pub fn start(level: LogLevel) {
+///
+/// A thread of its own writes it: a full disk, or a pipe that nobody reads, costs lines, never a request or the process.
+#[must_use = "the log ends when it is dropped"]
+pub fn start(level: LogLevel) -> Log {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -29,11 +40,17 @@ pub fn start(level: LogLevel) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING)
+        .thread_name("log")
+        .finish(io::stderr());
     tracing_subscriber::fmt()
         .with_max_level(level)
         .event_format(Line)
-        .with_writer(io::stderr)
+        .with_writer(writer)
         .init();
+    Log(guard)
 }
 
 struct Line;

@@ -36,7 +36,7 @@ pub(super) async fn serve() -> Result<(), ShimError> {
     let mut term = signal(SignalKind::terminate()).map_err(ShimError::of("take the signals"))?;
     // the socket stays open for as long as we run
     let (plan, listeners, _control) = shim::receive().await?;
-    log::start(plan.log_level);
+    let _log = log::start(plan.log_level);
     let ShimPlan {
         header_timeout,
         keep_alive_timeout,

@@ -156,7 +156,8 @@ impl Connection {
         if self.request.stage != Stage::Absent {
             self.swallow()?;
             let all_arrived = self.request.arrived();
-            encode::response_end(&mut self.outbox, self.request.id, 0);
+            // a status other than 0 says that the connection is not to be used again
+            encode::response_end(&mut self.outbox, self.request.id, u32::from(!all_arrived));
             self.request.stage = Stage::Absent;
             self.request.body.clear();
             let last = self.application.finished(self.request.id);

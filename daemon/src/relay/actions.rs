@@ -69,7 +69,7 @@ impl State {
             let title = self.title(key);
             let name = self.name();
             tracing::warn!(
-                "pool {name}: request {title} refused with 503: {cause} ({silent} more since the last such line)"
+                "pool {name}: request {title} refused with 503: {cause} ({silent} more were refused since the last such line)"
             );
         }
         self.answer(
@@ -111,14 +111,17 @@ impl State {
             );
             self.cut(key);
         } else {
-            tracing::warn!(
-                "pool {name}: request {title} answered {}: {} ({worker})",
-                answer.status,
-                answer.cause
-            );
+            self.log_answer(key, answer);
             self.answer(key, answer);
         }
         self.requests.remove(key);
+    }
+
+    /// Logs an answer in a worker's place.
+    pub(super) fn log_answer(&mut self, key: RequestKey, answer: &Answer<'_>) {
+        let (title, worker, name) = (self.title(key), self.last_worker(key), self.name());
+        let Answer { status, cause, .. } = answer;
+        tracing::warn!("pool {name}: request {title} answered {status}: {cause} ({worker})");
     }
 
     /// Answers a request on our own account and ends it, wherever it is.
@@ -149,24 +152,21 @@ impl State {
     }
 
     /// The host of a request is gone, or has its answer: queued, the request is forgotten; running, the worker may finish if
-    /// it has the whole body, so that its slot is free when it is.
+    /// it has the whole body and has not begun to answer. Its slot is free when it is done.
     pub(super) fn host_gone(&mut self, key: RequestKey) {
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
         request.host = None;
         let link = request.link.clone();
+        let may_finish =
+            !request.head_sent && link.as_ref().is_some_and(|link| link.body_sent.get());
         self.dispatch
             .handle(Event::HostGone { request: key }, self.clock.now());
         match link {
             None => self.requests.remove(key),
-            Some(link) if link.body_sent.get() => link.connection.resume(),
-            Some(link) => {
-                link.drop_it();
-                self.dispatch
-                    .handle(Event::RequestEnded { request: key }, self.clock.now());
-                self.requests.remove(key);
-            }
+            Some(link) if may_finish => link.connection.resume(),
+            Some(link) => self.part_with(key, &link),
         }
         self.settle();
     }

@@ -52,8 +52,8 @@ pub(super) trait Peer {
     fn write_failed(&self) -> bool;
     /// Whether it is over as soon as the peer has closed its side, whatever of it is still unread.
     fn leaves_when_closed(&self) -> bool;
-    /// There is nothing to read just now. True: this connection is over.
-    fn starved(&self) -> bool;
+    /// There is nothing to read just now. Some: and nothing more is waited for.
+    fn starved(&self) -> Option<End>;
 }
 
 /// A non-blocking stream socket with an outbox.
@@ -327,8 +327,7 @@ fn poll(peer: &impl Peer, context: &mut Context<'_>) -> Poll<End> {
         match poll_read(peer, context) {
             Poll::Ready(None) => {}
             Poll::Ready(Some(end)) => return Poll::Ready(end),
-            Poll::Pending if peer.starved() => return Poll::Ready(End::Done),
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => return peer.starved().map_or(Poll::Pending, Poll::Ready),
         }
     }
 }

@@ -15,7 +15,7 @@ use stockade_protocol::{
 };
 
 use super::{
-    connection::{Connection, Peer, drive},
+    connection::{Connection, End, Peer, drive},
     listener::Place,
     pool::{Pool, State},
 };
@@ -165,8 +165,9 @@ impl Peer for HostTask {
         true
     }
 
-    fn starved(&self) -> bool {
-        self.0.pool.state().draining() && self.0.idle() && !self.0.connection.has_input()
+    fn starved(&self) -> Option<End> {
+        let over = self.0.pool.state().draining() && self.0.idle();
+        (over && !self.0.connection.has_input()).then_some(End::Done)
     }
 }
 

@@ -41,6 +41,10 @@ impl Obituary {
         self.published.notify_waiters();
     }
 
+    fn published(&self) -> bool {
+        self.done.get().is_some()
+    }
+
     async fn wait(&self) {
         if self.done.get().is_none() {
             self.published.notified().await;
@@ -60,6 +64,8 @@ pub(super) struct Link {
     pub(super) request: Cell<Option<RequestKey>>,
     /// The end of the request's body was queued.
     pub(super) body_sent: Cell<bool>,
+    /// The worker said, by an exit status, that it does not use the connection again.
+    pub(super) last: Cell<bool>,
     /// The worker has ended the STDOUT stream.
     pub(super) output_ended: Cell<bool>,
     /// The kernel took bytes of the request.
@@ -85,6 +91,7 @@ impl Link {
             web_server: RefCell::new(WebServer::new()),
             request: Cell::new(None),
             body_sent: Cell::new(false),
+            last: Cell::new(false),
             output_ended: Cell::new(false),
             touched: Cell::new(false),
             used: Cell::new(false),
@@ -173,7 +180,8 @@ impl Peer for Link {
         false
     }
 
-    fn starved(&self) -> bool {
-        false
+    fn starved(&self) -> Option<End> {
+        // what a dead worker had said is here; another process may still hold its end of the connection open
+        (self.obituary.published() && !self.connection.has_input()).then_some(End::Closed)
     }
 }

@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc::UnboundedSender};
 use super::{
     actions::Refusals,
     answers,
-    front::{Host, reply},
+    front::{Host, READ_AHEAD, reply},
     ids::RequestIds,
     link::{ID, Link, Obituary},
     request::{Malformed, Requests},
@@ -83,6 +83,8 @@ pub(super) struct Worker {
     pub(super) socket: PathBuf,
     /// Its process, for logs.
     pub(super) pid: i32,
+    /// It is the adapter's, or one that cooperates like it: it says when a connection is not to be used again.
+    pub(super) tells: bool,
     /// It is to be given no more.
     pub(super) retired: bool,
     /// The news of its end.
@@ -383,7 +385,9 @@ impl State {
     /// Everything that one read brought from a host has been taken.
     pub(super) fn host_read(&mut self, host: &Host) {
         self.rest();
-        let (mut full, mut ahead, mut awaited) = (None, false, false);
+        let (mut full, mut awaited) = (None, false);
+        // a host that does not read is not answered without end
+        let mut ahead = host.connection.waiting() > READ_AHEAD;
         let mut index = 0;
         while let Some(key) = host.active_at(index) {
             index += 1;
@@ -412,6 +416,7 @@ impl State {
 
     /// A host took all that waited for it: its workers may be read again.
     pub(super) fn host_drained(&mut self, host: &Host) {
+        host.connection.resume();
         for (_, key) in host.active.borrow().iter() {
             if let Some(link) = self
                 .requests

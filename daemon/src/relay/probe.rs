@@ -6,11 +6,11 @@
 
 use std::{
     cell::{Cell, RefCell},
-    path::Path,
+    path::{Path, PathBuf},
     rc::Rc,
 };
 
-use stockade_policy::WorkerId;
+use stockade_policy::{WorkerId, dispatch::RequestKey};
 use stockade_protocol::{
     encode,
     record::HEADER_LEN,
@@ -18,7 +18,7 @@ use stockade_protocol::{
 };
 
 use super::{
-    connection::{Connection, Peer, drive},
+    connection::{Connection, End, Peer, drive},
     link::connect_unix,
     pool::Pool,
 };
@@ -31,15 +31,28 @@ struct Probe {
 }
 
 /// Says `WorkerAnswered` when the worker does; ends without a word when it dies.
-pub(super) async fn run(pool: Rc<Pool>, worker: WorkerId, socket: std::path::PathBuf) {
-    let connection = match connect_unix(&socket).and_then(Connection::new) {
+pub(super) async fn run(pool: Rc<Pool>, worker: WorkerId, socket: PathBuf) {
+    if answers(&pool.name, worker, &socket).await {
+        pool.state().say(FromRelay::WorkerAnswered(worker));
+    }
+}
+
+/// Tells the pool when the worker takes connections again after a request that nobody waits for, or is gone.
+pub(super) async fn until_free(pool: Rc<Pool>, worker: WorkerId, socket: PathBuf, key: RequestKey) {
+    let free = answers(&pool.name, worker, &socket).await;
+    tracing::debug!(
+        "pool {}: worker {worker} has left a request: {free}",
+        pool.name
+    );
+    pool.state().left(key);
+}
+
+async fn answers(pool: &str, worker: WorkerId, socket: &Path) -> bool {
+    let connection = match connect_unix(socket).and_then(Connection::new) {
         Ok(connection) => connection,
         Err(error) => {
-            tracing::info!(
-                "pool {}: could not connect to worker {worker}: {error}",
-                pool.name
-            );
-            return;
+            tracing::info!("pool {pool}: could not connect to worker {worker}: {error}");
+            return false;
         }
     };
     let probe = Probe {
@@ -53,14 +66,9 @@ pub(super) async fn run(pool: Rc<Pool>, worker: WorkerId, socket: std::path::Pat
     probe.connection.flush();
     probe.connection.end_output();
     let end = drive(&probe).await;
-    tracing::debug!(
-        "pool {}: probe of worker {worker}: {end:?}, answered: {}",
-        pool.name,
-        probe.answered.get()
-    );
-    if probe.answered.get() || listens(&socket) {
-        pool.state().say(FromRelay::WorkerAnswered(worker));
-    }
+    let answered = probe.answered.get();
+    tracing::debug!("pool {pool}: probe of worker {worker}: {end:?}, answered: {answered}");
+    answered || listens(socket)
 }
 
 /// Whether the socket is still some process's: a dead worker's refuses.
@@ -104,7 +112,7 @@ impl Peer for Probe {
         false
     }
 
-    fn starved(&self) -> bool {
-        false
+    fn starved(&self) -> Option<End> {
+        None
     }
 }

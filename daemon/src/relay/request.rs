@@ -36,6 +36,8 @@ pub(super) struct Request {
     pub(super) body: Vec<u8>,
     /// The whole of what has come of the body is in `body`.
     pub(super) holds_body: bool,
+    /// Some of a body has come.
+    pub(super) has_body: bool,
     /// The end of the body has come, or there is none.
     pub(super) body_ended: bool,
     /// Dispatch was told that we wait for the host's body.
@@ -147,6 +149,7 @@ impl Request {
                 &bytes[..count]
             }
         };
+        self.has_body |= !taken.is_empty();
         let seen = self.link.as_ref().is_some_and(|link| link.touched.get());
         if seen && self.holds_body && self.body.len() + taken.len() > HELD_BODY {
             self.holds_body = false;
@@ -271,6 +274,15 @@ impl Requests {
             serial: request.serial,
         })
         .collect()
+    }
+
+    /// The connections of `worker` that run something.
+    pub(super) fn links_of(&self, worker: WorkerId) -> impl Iterator<Item = &Rc<Link>> {
+        let links = self
+            .places
+            .iter()
+            .filter_map(|request| request.link.as_ref());
+        links.filter(move |link| link.worker == worker)
     }
 
     /// Ends it: its place is free.

@@ -10,6 +10,8 @@ use stockade_protocol::{
     web_server,
 };
 
+use tokio::task;
+
 use super::{
     answers::{self, Answer},
     connection::End,
@@ -17,6 +19,8 @@ use super::{
     link::Link,
     output,
     pool::State,
+    probe,
+    request::Request,
 };
 
 /// `header-buffer-size`: bytes of a response head.
@@ -68,8 +72,10 @@ enum Step {
     Goes,
     /// The response is complete.
     Ended,
-    /// It cannot be passed on; the cause for the 502.
+    /// It cannot be passed on, and the worker may still be at it; the cause for the 502.
     Bad(&'static str),
+    /// The worker has ended the request without a response that can be passed on; the cause for the 502.
+    Rejected(&'static str),
     /// The worker does not speak FastCGI.
     Broke,
     /// The host is gone and the worker has said too much.
@@ -138,19 +144,20 @@ impl State {
                 Step::Goes
             }
             web_server::Answer::End {
-                app_status: _,
+                app_status,
                 status: 0,
             } => {
+                link.last.set(app_status != 0);
                 let Some(request) = self.requests.get_mut(key) else {
                     return Step::Ended;
                 };
                 if request.head_sent || request.host.is_none() {
                     Step::Ended
                 } else {
-                    Step::Bad("no-response-head")
+                    Step::Rejected("no-response-head")
                 }
             }
-            web_server::Answer::End { .. } => Step::Bad("request-rejected"),
+            web_server::Answer::End { .. } => Step::Rejected("request-rejected"),
             web_server::Answer::Values | web_server::Answer::Ignored => Step::Goes,
         }
     }
@@ -262,9 +269,15 @@ impl State {
 
     fn conclude(&mut self, key: RequestKey, link: &Link, step: Step, left_over: bool) {
         match step {
-            Step::Goes => self.settle(),
+            Step::Goes => {
+                self.settle();
+                let unheard = |request: &mut Request| request.host.is_none() && request.head_sent;
+                if self.requests.get_mut(key).is_some_and(unheard) {
+                    self.part_with(key, link);
+                }
+            }
             Step::Ended => self.ended(key, link, left_over),
-            Step::Enough => self.end_link(key, link),
+            Step::Enough => self.part_with(key, link),
             Step::Broke => {
                 self.dispatch.handle(
                     Event::WorkerBroke {
@@ -274,7 +287,17 @@ impl State {
                 );
                 self.bad(key, "protocol-error");
             }
-            Step::Bad(cause) => self.bad(key, cause),
+            Step::Rejected(cause) => self.bad(key, cause),
+            Step::Bad(cause) => {
+                let answer = Answer {
+                    status: 502,
+                    cause,
+                    retry_after: None,
+                };
+                self.log_answer(key, &answer);
+                self.answer(key, &answer);
+                self.part_with(key, link);
+            }
         }
     }
 
@@ -284,10 +307,18 @@ impl State {
             return;
         };
         let (host, kept) = (request.host.take(), request.link.take());
+        let had_body = request.has_body;
         if let Some((host, id)) = host {
             self.host_answered(&host, id);
         }
+        let tells = self
+            .workers
+            .get(&link.worker)
+            .is_some_and(|worker| worker.tells);
         let clean = link.body_sent.get()
+            && !link.last.get()
+            // whether it has read all of a body, no other worker says, and what it has not is in the way of the next request
+            && (tells || !had_body)
             && !left_over
             && !link.connection.deaf()
             && link.connection.waiting() == 0
@@ -302,6 +333,29 @@ impl State {
         }
         self.requests.remove(key);
         self.tell(Event::RequestEnded { request: key });
+    }
+
+    /// Closes the connection of a request that nobody waits for and the worker may still be at. Its slot is free when it takes
+    /// another connection.
+    pub(super) fn part_with(&mut self, key: RequestKey, link: &Link) {
+        link.drop_it();
+        if let Some(request) = self.requests.get_mut(key) {
+            request.link = None;
+        }
+        match (self.me.upgrade(), self.workers.get(&link.worker)) {
+            (Some(pool), Some(worker)) => {
+                let socket = worker.socket.clone();
+                task::spawn_local(probe::until_free(pool, link.worker, socket, key));
+            }
+            _ => self.left(key),
+        }
+    }
+
+    /// The worker is done with a request that nobody waited for.
+    pub(super) fn left(&mut self, key: RequestKey) {
+        self.requests.remove(key);
+        self.tell(Event::RequestEnded { request: key });
+        self.rest();
     }
 
     fn end_link(&mut self, key: RequestKey, link: &Link) {

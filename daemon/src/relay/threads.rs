@@ -90,7 +90,7 @@ async fn serve() -> Result<(), RelayError> {
     else {
         return Err(RelayError::NoBeginning);
     };
-    log::start(log_level);
+    let _log = log::start(log_level);
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!("relay: could not raise the limit of descriptors: {error}");
     }
@@ -347,7 +347,8 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
             probe,
             ..
         } => {
-            pool.state().worker_launched(worker, pid, socket.clone());
+            pool.state()
+                .worker_launched(worker, pid, socket.clone(), !probe);
             if probe {
                 task::spawn_local(probe::run(Rc::clone(pool), worker, socket));
             }

@@ -11,12 +11,19 @@ use super::pool::{State, Worker};
 
 impl State {
     /// It was launched; nothing is given to it yet.
-    pub(super) fn worker_launched(&mut self, worker: WorkerId, pid: i32, socket: PathBuf) {
+    pub(super) fn worker_launched(
+        &mut self,
+        worker: WorkerId,
+        pid: i32,
+        socket: PathBuf,
+        tells: bool,
+    ) {
         self.workers.insert(
             worker,
             Worker {
                 socket,
                 pid,
+                tells,
                 retired: false,
                 obituary: Rc::default(),
                 idle: Vec::new(),
@@ -62,6 +69,9 @@ impl State {
                 link.drop_it();
             }
             known.obituary.publish(done);
+            for link in self.requests.links_of(worker) {
+                link.connection.wake();
+            }
         }
         self.rest();
     }

@@ -90,8 +90,8 @@ impl Worker {
         let relay = order.relay_user.map(|account| (account.uid, account.gid));
         let (listener, file) = sockets::bind_worker(&socket, relay, keys.threads)
             .map_err(step(format!("make the socket {}", socket.display())))?;
-        let (output, output_end) = pipe().map_err(step("make a pipe"))?;
-        let (error, error_end) = pipe().map_err(step("make a pipe"))?;
+        let (output, output_end) = pipe(keys.account.as_ref()).map_err(step("make a pipe"))?;
+        let (error, error_end) = pipe(keys.account.as_ref()).map_err(step("make a pipe"))?;
         let (control, theirs) = Channel::pair().map_err(step("make a control socket"))?;
         let mut descriptors = vec![
             (Slot::Input, listener),
@@ -244,9 +244,12 @@ impl Order<'_> {
     }
 }
 
-/// A pipe: its read end, non-blocking, and its write end.
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+/// A pipe: its read end, non-blocking, and its write end, which `account` may open again (`/dev/stderr`).
+fn pipe(account: Option<&Account>) -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    if let Some(account) = account {
+        std::os::unix::fs::fchown(&write, Some(account.uid), Some(account.gid))?;
+    }
     set_nonblocking(&read)?;
     Ok((read, write))
 }
