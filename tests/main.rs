@@ -17,6 +17,7 @@ mod nginx;
 mod peers;
 mod php;
 mod programs;
+mod relay;
 mod reload;
 mod run;
 mod serve;

@@ -31,3 +31,24 @@ pub(super) fn acceptable(name: &[u8]) -> bool {
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:@+=/,".contains(byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::acceptable;
+
+    #[test]
+    fn a_clients_markup_is_no_name() {
+        assert!(acceptable(b"Zf8k-1_2.3:4@host+=/,"));
+        for name in [
+            &b""[..],
+            b"<script>",
+            b"a b",
+            b"a\"b",
+            b"a&b",
+            b"\xff",
+            &[b'a'; 129],
+        ] {
+            assert!(!acceptable(name), "{}", name.escape_ascii());
+        }
+    }
+}

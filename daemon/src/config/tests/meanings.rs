@@ -337,6 +337,19 @@ fn variables_of_the_pool_come_last() {
 }
 
 #[test]
+fn php_cgi_does_not_exit_by_itself_unless_it_is_told_to() {
+    let requests = |keys: &str| {
+        running(keys)
+            .environment
+            .get("PHP_FCGI_MAX_REQUESTS")
+            .cloned()
+    };
+    assert_eq!(requests("command = [\"php-cgi\"]").as_deref(), Some("0"));
+    let told = "command = [\"php-cgi\"]\nenvironment = { PHP_FCGI_MAX_REQUESTS = \"50\" }";
+    assert_eq!(requests(told).as_deref(), Some("50"));
+}
+
+#[test]
 fn php_has_a_child_for_each_slot() {
     let children = |keys: &str| running(keys).environment.get("PHP_FCGI_CHILDREN").cloned();
     assert_eq!(children("command = [\"php-cgi\"]"), None);
