@@ -208,6 +208,12 @@ fn listen(table: &PoolTable, folder: &Path) -> Result<Vec<Listen>, Problem> {
             table.name
         )));
     }
+    if given.value.len() > MOST_ADDRESSES {
+        return Err(given.spot.wrong(format!(
+            "has {} addresses: a pool has at most {MOST_ADDRESSES}",
+            given.value.len()
+        )));
+    }
     let mut addresses = Vec::new();
     for address in &given.value {
         let full = full_address(address.get_ref(), folder);
@@ -350,6 +356,8 @@ fn period(given: Option<&Given<Period>>, default: Duration) -> Duration {
     value(given, |given| given.0, default)
 }
 
+/// As many as go to the relay in one message.
+const MOST_ADDRESSES: usize = 32;
 /// What `graceful-timeout` is longer than `request-timeout` unless it is set.
 const GRACE: Duration = Duration::from_secs(5);
 /// The room of `sun_path` on Linux, less the byte that ends it.

@@ -25,6 +25,7 @@ mod ids;
 mod link;
 mod listener;
 mod output;
+mod own_header;
 mod pool;
 mod probe;
 mod request;

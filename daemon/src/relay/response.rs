@@ -18,6 +18,7 @@ use super::{
     front::READ_AHEAD,
     link::Link,
     output,
+    own_header::{passable, remove_our_header},
     pool::State,
     probe,
     request::Request,
@@ -452,51 +453,4 @@ fn put_header(buffer: &mut [u8], fragment: Fragment, id: u16) {
     header.request_id = id;
     let patched = record::patch(&mut buffer[content.start - HEADER_LEN..], header);
     debug_assert!(patched, "a header lies before every piece of content");
-}
-
-/// Whether a head can go on as it is: well-formed, and without a header that only we may send.
-fn passable(bytes: &[u8]) -> bool {
-    head::parse(bytes).is_ok() && !head::fields(bytes).any(|(name, _)| is_ours(name))
-}
-
-fn is_ours(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"Stockade-Cause")
-}
-
-/// Takes our header out of the head that ends at `end`: from an application it would claim that nothing was executed.
-fn remove_our_header(bytes: &mut Vec<u8>, end: usize) {
-    let (head, rest) = bytes.split_at(end);
-    if !head::fields(head).any(|(name, _)| is_ours(name)) {
-        return;
-    }
-    let mut kept: Vec<u8> = Vec::with_capacity(bytes.len());
-    let mut ours = false;
-    for line in head.split_inclusive(|byte| *byte == b'\n') {
-        // a folded line goes with the one before it
-        if !matches!(line.first(), Some(b' ' | b'\t')) {
-            ours = line
-                .split(|byte| *byte == b':')
-                .next()
-                .is_some_and(|name| is_ours(name.trim_ascii()));
-        }
-        if !ours {
-            kept.extend_from_slice(line);
-        }
-    }
-    kept.extend_from_slice(rest);
-    *bytes = kept;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_application_cannot_claim_that_nothing_was_executed() {
-        let mut bytes = b"Status: 200 OK\r\nstockade-cause: x\r\n y\r\nA: b\r\n\r\nbody".to_vec();
-        let end = head::find_end(&bytes, 0).unwrap();
-        assert!(!passable(&bytes[..end]));
-        remove_our_header(&mut bytes, end);
-        assert_eq!(bytes, b"Status: 200 OK\r\nA: b\r\n\r\nbody");
-    }
 }

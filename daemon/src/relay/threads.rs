@@ -173,7 +173,6 @@ impl Relay {
     ) -> Result<(), RelayError> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let draining = self.draining.subscribe();
-        let runtime = single_threaded()?;
         thread::Builder::new()
             .name(format!("relay-{number}"))
             .spawn(move || {
@@ -184,7 +183,11 @@ impl Relay {
                     draining,
                     pools: BTreeMap::new(),
                 };
-                LocalSet::new().block_on(&runtime, thread.run(receiver));
+                // a runtime may not be dropped inside another: it is made where it runs
+                match single_threaded() {
+                    Ok(runtime) => LocalSet::new().block_on(&runtime, thread.run(receiver)),
+                    Err(error) => tracing::error!("relay: {error}"),
+                }
             })
             .map_err(|source| RelayError::System {
                 step: "start a thread",
