@@ -30,6 +30,15 @@ pub(crate) enum Command {
     /// again. The log goes to standard error.
     #[command(after_help = SERVE_EXAMPLE)]
     Serve(Serve),
+    /// Show pools, workers, the queue and the causes of the last exits
+    #[command(after_help = STATUS_EXAMPLE)]
+    Status(Status),
+    /// Read the configuration again and start a new generation of workers
+    ///
+    /// The new workers are ready before the old ones are retired, and no request is lost. A configuration that is wrong
+    /// changes nothing; a generation that does not come up leaves the old one serving.
+    #[command(after_help = RELOAD_EXAMPLE)]
+    Reload(Reload),
     /// Become a worker; the daemon starts it
     #[command(hide = true)]
     Launch,
@@ -101,12 +110,59 @@ pub(crate) struct Serve {
     pub(crate) config: PathBuf,
 }
 
+/// How a command finds the daemon.
+#[derive(Args, Debug)]
+pub(crate) struct Daemon {
+    /// The daemon's configuration [default: /etc/stockade/stockade.toml]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The daemon's admin socket
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+/// `stockade status`.
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// Of this pool, with its workers and the last exits
+    pub(crate) pool: Option<String>,
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) daemon: Daemon,
+}
+
+/// `stockade reload`.
+#[derive(Args, Debug)]
+pub(crate) struct Reload {
+    /// Of this pool alone
+    pub(crate) pool: Option<String>,
+    /// Exit when the new generation serves (0), or when it is clear that it does not (1)
+    #[arg(long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) daemon: Daemon,
+}
+
 const EXAMPLE: &str = "\
 Examples: run hello.py on http://127.0.0.1:8000, and what /etc/stockade/stockade.toml configures
   stockade run hello.py
   stockade serve
 
-Exit codes: 0 ok, 1 failed, 2 wrong usage, 75 address in use, 77 not permitted, 78 configuration";
+Exit codes: 0 ok, 1 failed, 2 wrong usage, 69 daemon not reachable, 75 temporary (address in use),
+77 not permitted, 78 configuration";
+
+const STATUS_EXAMPLE: &str = "\
+Examples:
+  stockade status
+  stockade status blog
+  stockade status --json -c blog.toml | jq '.pools[].workers[].pid'";
+
+const RELOAD_EXAMPLE: &str = "\
+Examples:
+  stockade reload
+  stockade reload blog --wait && echo \"the new version serves\"";
 
 const RUN_USAGE: &str = "\
 stockade run [OPTIONS] <TARGET>

@@ -2,6 +2,8 @@
 
 /// Wrong usage.
 pub(crate) const USAGE: u8 = 2;
+/// The daemon cannot be reached, or what it was asked is not there.
+pub(crate) const FAILED: u8 = 1;
 /// Not permitted.
 pub(crate) const NOT_PERMITTED: u8 = 77;
 /// Something is wrong in the configuration.

@@ -1,11 +1,14 @@
 //! The command `stockade`: takes its words ([`cli`]), calls the daemon, ends with an exit code ([`exit`]). It decides nothing. The
 //! bundled HTTP host ([`shim`]) is a part of it.
 
+mod ask;
 mod cli;
 mod exit;
+mod reload;
 mod run;
 mod serve;
 mod shim;
+mod status;
 
 use std::{fmt::Display, process::ExitCode};
 
@@ -16,6 +19,8 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(run) => run::run(run),
         Command::Serve(serve) => serve::serve(&serve),
+        Command::Status(status) => status::status(&status),
+        Command::Reload(reload) => reload::reload(&reload),
         Command::Launch => stockade_daemon::launch::main(),
         Command::Relay => stockade_daemon::relay::main(),
         Command::Shim => shim::main(),

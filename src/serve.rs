@@ -23,7 +23,8 @@ pub(crate) fn serve(Serve { config: file }: &Serve) -> ExitCode {
     }
 }
 
-fn code(errors: &ConfigErrors) -> u8 {
+/// The exit code of a command that could not read a configuration.
+pub(crate) fn code(errors: &ConfigErrors) -> u8 {
     match errors {
         ConfigErrors::Unreadable { reason, .. }
             if reason.kind() == io::ErrorKind::PermissionDenied =>

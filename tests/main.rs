@@ -10,6 +10,7 @@
 
 mod support;
 
+mod admin;
 mod apache;
 mod django;
 mod mount;
@@ -22,5 +23,6 @@ mod reload;
 mod run;
 mod serve;
 mod shim;
+mod status;
 mod workers;
 mod wsgi;

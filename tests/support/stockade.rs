@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Child, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
 };
 
@@ -105,6 +105,30 @@ impl Stockade {
             .expect("the built binary can be started");
         let log = Log::follow(child.stderr.take().expect("it was asked for"));
         Self { site, log, child }
+    }
+
+    /// A command that asks this daemon: its exit code, standard output and standard error.
+    pub(crate) fn ask(&self, words: &[&str]) -> (Option<i32>, String, String) {
+        let output = self
+            .asking(words)
+            .output()
+            .expect("the built binary can be started");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    }
+
+    /// The same, to be started.
+    pub(crate) fn asking(&self, words: &[&str]) -> Command {
+        let mut asking = command(built::stockade());
+        asking
+            .args(words)
+            .arg("-c")
+            .arg(self.site.path().join("stockade.toml"));
+        asking
     }
 
     /// Writes another configuration over the one in use; [`Signal::SIGHUP`] makes the daemon read it.

@@ -14,7 +14,10 @@ use toml::{
 use super::{
     errors::{Fault, Place, Problem, Problems},
     resolved::{Listen, LogLevel},
-    values::{Count, Environment, HttpListen, Locale, Mode, Mount, Period, Value, Whole, Word},
+    values::{
+        Count, Environment, HttpListen, Locale, Mode, Mount, Period, StatusListen, Value, Whole,
+        Word,
+    },
 };
 
 /// A file whose keys are all known and whose values all have the form they should.
@@ -139,9 +142,11 @@ keys! {
         relay_user = "relay-user": String,
         relay_threads = "relay-threads": Whole<0, 1024>,
         log_level = "log-level": LogLevel,
+        admin_socket = "admin-socket": PathBuf,
+        status_listen = "status-listen": StatusListen,
         shutdown_timeout = "shutdown-timeout": Period,
     }
-    later: "log-format" "log-file" "admin-socket" "admin-group" "status-listen" "maximum-processes" "orphans"
+    later: "log-format" "log-file" "admin-group" "maximum-processes" "orphans"
 }
 
 keys! {
@@ -252,6 +257,15 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<File> {
         pools,
         shim,
     })
+}
+
+/// Reads `[daemon]` alone; what is wrong elsewhere is no matter. None when it is wrong itself.
+pub(super) fn read_daemon(text: &str, problems: &mut Problems) -> Option<DaemonKeys> {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let empty = DeTable::new();
+    let table = subtable(document.get_ref(), "daemon", problems).unwrap_or(&empty);
+    let keys = DaemonKeys::read(table, &Place::Daemon, None, problems);
+    problems.is_empty().then_some(keys)
 }
 
 fn read_pools(pools: &DeTable<'_>, defaults: &PoolKeys, problems: &mut Problems) -> Vec<PoolTable> {

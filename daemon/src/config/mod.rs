@@ -20,7 +20,10 @@ mod shim;
 mod tests;
 mod values;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 pub use command_line::{Run, Target, without_file};
 pub use errors::{CommandLineErrors, ConfigErrors};
@@ -34,6 +37,33 @@ use resolved::Config;
 /// # Errors
 /// When the file cannot be read, and with everything that is wrong in it.
 pub fn read(path: &Path, surroundings: &dyn Surroundings) -> Result<Config, ConfigErrors> {
+    read_with(path, |text, folder, problems| {
+        understand(text, folder, surroundings, problems)
+    })
+}
+
+/// The `admin-socket` of the daemon that this file configures. What is wrong elsewhere in the file is no matter: the daemon runs with
+/// what it read before.
+///
+/// # Errors
+/// When the file cannot be read, or `[daemon]` is wrong.
+pub fn admin_socket(path: &Path, surroundings: &dyn Surroundings) -> Result<PathBuf, ConfigErrors> {
+    read_with(path, |text, folder, problems| {
+        let keys = file::read_daemon(text, problems)?;
+        problems.keep(resolve::admin_socket_of(&keys, folder, surroundings))
+    })
+}
+
+/// The `admin-socket` of a daemon whose file sets none of its keys.
+#[must_use]
+pub fn default_admin_socket(surroundings: &dyn Surroundings) -> PathBuf {
+    resolve::default_admin_socket(surroundings)
+}
+
+fn read_with<T>(
+    path: &Path,
+    understand: impl FnOnce(&str, &Path, &mut Problems) -> Option<T>,
+) -> Result<T, ConfigErrors> {
     let unreadable = |reason| ConfigErrors::Unreadable {
         path: path.to_path_buf(),
         reason,
@@ -43,14 +73,14 @@ pub fn read(path: &Path, surroundings: &dyn Surroundings) -> Result<Config, Conf
     let folder = absolute.parent().unwrap_or_else(|| Path::new("/"));
     let text = String::from_utf8_lossy(&bytes);
     let mut problems = Problems::default();
-    let config = match std::str::from_utf8(&bytes) {
-        Ok(text) => understand(text, folder, surroundings, &mut problems),
+    let understood = match std::str::from_utf8(&bytes) {
+        Ok(text) => understand(text, folder, &mut problems),
         Err(error) => {
             problems.add(Problem::not_text(error.valid_up_to()));
             None
         }
     };
-    config.ok_or_else(|| ConfigErrors::Wrong {
+    understood.ok_or_else(|| ConfigErrors::Wrong {
         path: path.to_path_buf(),
         text: text.into_owned(),
         problems: problems.in_order(),

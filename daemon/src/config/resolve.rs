@@ -12,7 +12,7 @@ use toml::Spanned;
 use super::{
     accounts, application,
     errors::{Fault, Place, Problem, Problems},
-    file::{File, Given, PoolTable},
+    file::{DaemonKeys, File, Given, PoolTable},
     resolved::{Account, Config, Daemon, Listen, LogLevel, Pool},
     shim,
     surroundings::{Found, Surroundings},
@@ -78,6 +78,9 @@ fn daemon(
 ) -> Option<Daemon> {
     let keys = &file.daemon;
     let runtime_dir = problems.keep(runtime_dir(file, folder, surroundings));
+    let admin_socket = runtime_dir
+        .as_deref()
+        .and_then(|runtime_dir| problems.keep(admin_socket(keys, runtime_dir)));
     let relay_user = problems.keep(accounts::service(
         accounts::RELAY,
         keys.relay_user.as_ref(),
@@ -93,6 +96,8 @@ fn daemon(
         relay_user: relay_user?,
         relay_threads: usize::try_from(threads).unwrap_or(1),
         log_level: value(keys.log_level.as_ref(), |given| *given, LogLevel::Info),
+        admin_socket: admin_socket?,
+        status_listen: keys.status_listen.as_ref().and_then(|given| given.value.0),
         shutdown_timeout: period(keys.shutdown_timeout.as_ref(), Duration::from_secs(30)),
     })
 }
@@ -102,14 +107,7 @@ fn runtime_dir(
     folder: &Path,
     surroundings: &dyn Surroundings,
 ) -> Result<PathBuf, Problem> {
-    let path = match &daemon.runtime_dir {
-        Some(given) => absolute(folder, &given.value),
-        None if surroundings.uid() == 0 => PathBuf::from("/run/stockade"),
-        None => match surroundings.variable("XDG_RUNTIME_DIR").map(PathBuf::from) {
-            Some(path) if path.is_absolute() => path.join("stockade"),
-            _ => PathBuf::from(format!("/tmp/stockade-{}", surroundings.uid())),
-        },
-    };
+    let path = runtime_dir_path(daemon, folder, surroundings);
     let longest_name = pools.iter().map(|pool| pool.name.len()).max();
     let allowed = LONGEST_SOCKET_PATH.saturating_sub(WORKER_SOCKET + longest_name.unwrap_or(0));
     let length = path.as_os_str().len();
@@ -124,6 +122,48 @@ fn runtime_dir(
         Some(given) => given.spot.wrong(why),
         None => missing_in_daemon(format!("`runtime-dir` {why}")),
     })
+}
+
+/// `runtime-dir`, however long its path is.
+fn runtime_dir_path(keys: &DaemonKeys, folder: &Path, surroundings: &dyn Surroundings) -> PathBuf {
+    match &keys.runtime_dir {
+        Some(given) => absolute(folder, &given.value),
+        None if surroundings.uid() == 0 => PathBuf::from("/run/stockade"),
+        None => match surroundings.variable("XDG_RUNTIME_DIR").map(PathBuf::from) {
+            Some(path) if path.is_absolute() => path.join("stockade"),
+            _ => PathBuf::from(format!("/tmp/stockade-{}", surroundings.uid())),
+        },
+    }
+}
+
+/// `admin-socket`, for a command that looks for a daemon with these keys in a file in `folder`.
+pub(super) fn admin_socket_of(
+    keys: &DaemonKeys,
+    folder: &Path,
+    surroundings: &dyn Surroundings,
+) -> Result<PathBuf, Problem> {
+    admin_socket(keys, &runtime_dir_path(keys, folder, surroundings))
+}
+
+/// `admin-socket` where nothing is set.
+pub(super) fn default_admin_socket(surroundings: &dyn Surroundings) -> PathBuf {
+    runtime_dir_path(&DaemonKeys::default(), Path::new("/"), surroundings)
+        .join(DEFAULT_ADMIN_SOCKET)
+}
+
+fn admin_socket(keys: &DaemonKeys, runtime_dir: &Path) -> Result<PathBuf, Problem> {
+    let Some(given) = &keys.admin_socket else {
+        return Ok(runtime_dir.join(DEFAULT_ADMIN_SOCKET));
+    };
+    let path = absolute(runtime_dir, &given.value);
+    let length = path.as_os_str().len();
+    if length > LONGEST_SOCKET_PATH {
+        return Err(given.spot.wrong(format!(
+            "is {}, {length} bytes long: the path of a socket has at most {LONGEST_SOCKET_PATH}",
+            path.display()
+        )));
+    }
+    Ok(path)
 }
 
 /// A default of `[daemon]` that does not do.
@@ -360,6 +400,8 @@ fn period(given: Option<&Given<Period>>, default: Duration) -> Duration {
 const MOST_ADDRESSES: usize = 32;
 /// What `graceful-timeout` is longer than `request-timeout` unless it is set.
 const GRACE: Duration = Duration::from_secs(5);
+/// In the runtime-dir.
+const DEFAULT_ADMIN_SOCKET: &str = "admin.sock";
 /// The room of `sun_path` on Linux, less the byte that ends it.
 const LONGEST_SOCKET_PATH: usize = 107;
 /// What a worker's socket adds to `runtime-dir` and the pool's name: "/workers/", ".4294967295.sock".

@@ -1,6 +1,6 @@
 //! The configuration as the daemon uses it: every default filled in, every name looked up.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use stockade_policy::{Backoff, Limit, dispatch::Retry};
@@ -27,6 +27,10 @@ pub struct Daemon {
     pub relay_threads: usize,
     /// `log-level`.
     pub log_level: LogLevel,
+    /// `admin-socket`, absolute.
+    pub admin_socket: PathBuf,
+    /// `status-listen`; none: off.
+    pub status_listen: Option<SocketAddr>,
     /// `shutdown-timeout` of the whole daemon.
     pub shutdown_timeout: Duration,
 }
@@ -119,6 +123,15 @@ pub enum Listen {
     Unix(PathBuf),
     /// `HOST:PORT`.
     Tcp(SocketAddr),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
 }
 
 /// `[shim]`.

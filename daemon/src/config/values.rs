@@ -41,6 +41,10 @@ pub(super) struct Mode(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HttpListen(pub SocketAddr);
 
+/// An address for `status-listen`, port 0 is one that is free; none: "off".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StatusListen(pub Option<SocketAddr>);
+
 /// Words that name a locale; none: "off".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Locale(pub Option<String>);
@@ -306,6 +310,18 @@ impl Value for HttpListen {
         let wanted = "an IP address and a port, like \"127.0.0.1:8000\"";
         let text = string(value, wanted)?.replacen("localhost:", "127.0.0.1:", 1);
         text.parse().map(Self).map_err(|_| must_be(value, wanted))
+    }
+}
+
+impl Value for StatusListen {
+    fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        if is_off(value) {
+            return Ok(Self(None));
+        }
+        let wanted = "an IP address and a port, like \"127.0.0.1:9300\", or \"off\"";
+        let text = string(value, wanted)?.replacen("localhost:", "127.0.0.1:", 1);
+        let address = text.parse().map_err(|_| must_be(value, wanted))?;
+        Ok(Self(Some(address)))
     }
 }
 

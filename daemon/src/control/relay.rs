@@ -1,10 +1,11 @@
 //! The messages between the supervisor and the relay.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use stockade_policy::{PoolId, PoolState, WorkerId, dispatch};
+use stockade_policy::{Generation, PoolId, PoolState, WorkerId, dispatch};
 
+use super::status::Processes;
 use crate::config::resolved::LogLevel;
 
 /// The version of both vocabularies. A reader takes this one only.
@@ -17,15 +18,47 @@ pub struct PoolPlan {
     pub pool: PoolId,
     /// Its name, for logs.
     pub name: String,
+    /// The generation that serves, for the status.
+    pub generation: Generation,
+    /// How many workers there are to be, for the status.
+    pub processes: Processes,
+    /// Its addresses, for the status.
+    pub listen: Vec<String>,
     /// The keys that dispatch needs.
     pub settings: dispatch::Settings,
+}
+
+/// How a worker ended, for the status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// Its process.
+    pub pid: i32,
+    /// Seconds since 1970.
+    pub at: u64,
+    /// Why.
+    pub cause: String,
+    /// The cause's number or name, or empty.
+    pub detail: String,
+    /// How old it was.
+    pub age: Duration,
+    /// Why it was not launched, when it was not.
+    pub not_launched: Option<String>,
+}
+
+/// What a pool's supervision has counted, for the metrics of a new relay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lives {
+    /// Workers started.
+    pub starts: u64,
+    /// Workers gone, by cause.
+    pub exits: BTreeMap<String, u64>,
 }
 
 /// What the supervisor says. In the message's comment: the descriptors that come with it, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]
 pub enum ToRelay {
-    /// The first message: how to run.
+    /// The first message: how to run. Descriptors: the listening socket of `status-listen`, if there is one.
     Begin {
         /// [`VERSION`].
         version: u16,
@@ -33,11 +66,20 @@ pub enum ToRelay {
         threads: usize,
         /// `log-level`.
         log_level: LogLevel,
+        /// How long the daemon has run.
+        uptime: Duration,
     },
     /// Serve this pool. Descriptors: its listening sockets.
     PoolAdded(PoolPlan),
     /// The pool's keys are these from the next request on. No descriptors.
     PoolChanged(PoolPlan),
+    /// What was counted before this relay was there. No descriptors.
+    PoolCounted {
+        /// The pool.
+        pool: PoolId,
+        /// What.
+        lives: Lives,
+    },
     /// How the pool stands.
     PoolReported {
         /// The pool.
@@ -53,6 +95,12 @@ pub enum ToRelay {
         worker: WorkerId,
         /// Its process, for logs.
         pid: i32,
+        /// Its generation, for the status.
+        generation: Generation,
+        /// How long ago it was started.
+        age: Duration,
+        /// It was launched just now: no relay has been told of it before.
+        fresh: bool,
         /// Its socket.
         socket: PathBuf,
         /// Ask it by GET_VALUES whether it is ready, and say `WorkerAnswered`.
@@ -68,6 +116,8 @@ pub enum ToRelay {
         slots: u32,
         /// Requests in its life; 0: no limit.
         maximum_requests: u64,
+        /// Launch to ready, when it is offered for the first time.
+        startup: Option<Duration>,
     },
     /// It is to be given no more; its idle connections are to be closed; say `WorkerDrained` when nothing is left.
     WorkerRetired {
@@ -92,6 +142,17 @@ pub enum ToRelay {
         /// It ended by itself, with status 0.
         done: bool,
     },
+    /// Why a worker is gone, or was not started.
+    WorkerBuried {
+        /// Whose.
+        pool: PoolId,
+        /// The worker.
+        worker: WorkerId,
+        /// How it ended.
+        death: Death,
+    },
+    /// Write the answer to `status` (`control::admin`) to a connection and close it. Descriptor: the connection.
+    StatusAsked,
     /// Stop accepting; answer what waits and runs; say `Drained`.
     Drain,
 }

@@ -88,6 +88,7 @@ impl State {
     }
 
     fn note_replay(&mut self, key: RequestKey) {
+        self.ledger.replays += 1;
         let (title, worker) = (self.title(key), self.last_worker(key));
         tracing::warn!(
             "pool {}: request {title} is replayed: {worker} ended before it answered",
@@ -185,7 +186,20 @@ impl State {
             encode::response_end(out, id, 0);
         });
         host.connection.flush();
+        let arrived = request.arrived;
+        self.observe(arrived);
+        self.ledger.answered(answer.status);
+        if answer.status == 503 {
+            self.ledger.refused(answer.cause);
+        }
         self.host_answered(&host, id);
+    }
+
+    /// A request that arrived then has its whole answer.
+    pub(super) fn observe(&mut self, arrived: Option<Time>) {
+        if let Some(arrived) = arrived {
+            self.ledger.request.observe(self.clock.now().since(arrived));
+        }
     }
 
     /// The host has a whole response.

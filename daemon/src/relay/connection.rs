@@ -72,6 +72,9 @@ pub(super) struct Connection {
     then: Cell<Then>,
     /// A write failed: the outbox takes nothing any more.
     deaf: Cell<bool>,
+    /// Bytes that came, and that the kernel took.
+    received: Cell<u64>,
+    sent: Cell<u64>,
 }
 
 /// What follows when everything has been written.
@@ -105,6 +108,8 @@ impl Connection {
             owes_drained: Cell::new(false),
             then: Cell::new(Then::Stay),
             deaf: Cell::new(false),
+            received: Cell::new(0),
+            sent: Cell::new(0),
         })
     }
 
@@ -117,7 +122,10 @@ impl Connection {
         let mut written = 0;
         if outbox.waiting() == 0 {
             match send(&self.socket, parts) {
-                Ok(count) => written = count,
+                Ok(count) => {
+                    written = count;
+                    count_up(&self.sent, count);
+                }
                 Err(_) => {
                     drop(outbox);
                     self.turn_deaf();
@@ -158,6 +166,7 @@ impl Connection {
             self.turn_deaf();
             return 0;
         };
+        count_up(&self.sent, count);
         outbox.took(count);
         let left = outbox.waiting() > 0;
         drop(outbox);
@@ -173,6 +182,16 @@ impl Connection {
     /// Bytes that wait to be written.
     pub(super) fn waiting(&self) -> usize {
         self.outbox.borrow().waiting()
+    }
+
+    /// Bytes that came.
+    pub(super) fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    /// Bytes that the kernel took.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.get()
     }
 
     /// Whether a write has failed.
@@ -290,6 +309,10 @@ impl Outbox {
     }
 }
 
+fn count_up(counter: &Cell<u64>, by: usize) {
+    counter.set(counter.get() + by as u64);
+}
+
 /// Runs a connection until its end.
 pub(super) async fn drive(peer: &impl Peer) -> End {
     poll_fn(|context| poll(peer, context)).await
@@ -389,6 +412,7 @@ fn read(peer: &impl Peer) -> Read {
             match recv(socket, &mut buffer[HEADER_LEN..], MsgFlags::empty()) {
                 Ok(0) => return Read::End(End::Closed),
                 Ok(count) => {
+                    count_up(&peer.connection().received, count);
                     peer.bytes(&mut buffer[..HEADER_LEN + count]);
                     return Read::Some {
                         full: count == READ_SIZE,

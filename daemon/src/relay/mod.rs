@@ -6,11 +6,12 @@
 //! ```text
 //!   threads ──▶ pool ──▶ front (hosts' connections) ──▶ request ──▶ dispatch (policy) ──▶ link (workers' connections)
 //! ```
-//! - [`threads`]: the control socket, the threads, the way of each message to its pool.
+//! - [`threads`]: the control socket and the threads; [`pool_thread`]: the way of each message to its pool.
 //! - [`pool`]: one pool: the table of requests, the workers, the policy's actions.
 //! - [`front`]: from a host's bytes to events of a request.
 //! - [`link`]: a connection to a worker; [`response`]: from its bytes to the host's.
 //! - [`connection`]: reading, writing and waiting, the same for both sides.
+//! - [`ledger`]: what is counted; [`reading`]: how a pool stands; [`status`], [`metrics`], [`http`]: for those who ask.
 //! - [`answers`]: what the relay says by itself. [`output`]: what workers write to their pipes.
 //!
 //! It never decides (that is `stockade_policy::dispatch`), and it never starts or stops a process.
@@ -21,16 +22,22 @@ mod actions;
 mod answers;
 mod connection;
 mod front;
+mod http;
 mod ids;
+mod ledger;
 mod link;
 mod listener;
+mod metrics;
 mod output;
 mod own_header;
 mod pool;
+mod pool_thread;
 mod probe;
+mod reading;
 mod request;
 mod response;
 mod start;
+mod status;
 mod threads;
 mod workers;
 

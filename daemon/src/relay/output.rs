@@ -1,6 +1,11 @@
-//! What workers write to standard output and standard error: line by line to the log, with pool, worker and pid.
+//! What workers write to standard output and standard error: line by line to the log, with pool, worker and pid. The last lines are
+//! kept, for those who ask what a worker died of.
 
-use std::os::fd::OwnedFd;
+use std::{
+    collections::VecDeque,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::{io::AsyncReadExt, net::unix::pipe};
 
@@ -9,8 +14,39 @@ const LINE_LIMIT: usize = 3500;
 /// Bytes taken in one read.
 const READ_SIZE: usize = 8 * 1024;
 
+/// Lines that are kept of a worker, and characters of each.
+const LAST_LINES: usize = 20;
+const LAST_LINE: usize = 500;
+
+/// The last lines that a worker has written. Written by who reads its pipes, read by who is asked for the status.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastLines(Arc<Mutex<VecDeque<String>>>);
+
+impl LastLines {
+    /// The lines, the latest last.
+    pub(super) fn all(&self) -> Vec<String> {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().cloned().collect()
+    }
+
+    fn add(&self, line: &str) {
+        let kept = line.chars().take(LAST_LINE).collect();
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == LAST_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(kept);
+    }
+}
+
 /// Reads a pipe to its end.
-pub(super) async fn run(pool: String, worker: String, stream: &'static str, pipe: OwnedFd) {
+pub(super) async fn run(
+    pool: String,
+    worker: String,
+    stream: &'static str,
+    pipe: OwnedFd,
+    last: LastLines,
+) {
     let mut pipe = match pipe::Receiver::from_owned_fd(pipe) {
         Ok(pipe) => pipe,
         Err(error) => {
@@ -24,7 +60,7 @@ pub(super) async fn run(pool: String, worker: String, stream: &'static str, pipe
         match pipe.read(&mut buffer).await {
             Ok(0) => break,
             Ok(count) => lines.feed(&buffer[..count], |line| {
-                log_line(&pool, &worker, stream, line);
+                log_line(&pool, &worker, stream, line, &last);
             }),
             Err(error) => {
                 tracing::error!("pool {pool}: could not read {stream} of {worker}: {error}");
@@ -32,18 +68,20 @@ pub(super) async fn run(pool: String, worker: String, stream: &'static str, pipe
             }
         }
     }
-    lines.end(|line| log_line(&pool, &worker, stream, line));
+    lines.end(|line| log_line(&pool, &worker, stream, line, &last));
 }
 
 /// Logs text that is complete in itself, line by line.
-pub(super) fn log_lines(pool: &str, worker: &str, stream: &str, text: &[u8]) {
+pub(super) fn log_lines(pool: &str, worker: &str, stream: &str, text: &[u8], last: &LastLines) {
     let mut lines = Lines::default();
-    lines.feed(text, |line| log_line(pool, worker, stream, line));
-    lines.end(|line| log_line(pool, worker, stream, line));
+    lines.feed(text, |line| log_line(pool, worker, stream, line, last));
+    lines.end(|line| log_line(pool, worker, stream, line, last));
 }
 
-fn log_line(pool: &str, worker: &str, stream: &str, line: &[u8]) {
-    tracing::info!("pool {pool}: {worker} {stream}: {}", clean(line));
+fn log_line(pool: &str, worker: &str, stream: &str, line: &[u8], last: &LastLines) {
+    let text = clean(line);
+    tracing::info!("pool {pool}: {worker} {stream}: {text}");
+    last.add(&text);
 }
 
 /// The line's text; what could forge a line or steer a terminal is escaped.
@@ -125,6 +163,18 @@ mod tests {
             seen.iter().map(String::len).collect::<Vec<_>>(),
             [LINE_LIMIT, LINE_LIMIT, 5]
         );
+    }
+
+    #[test]
+    fn the_last_lines_are_kept_and_long_ones_cut() {
+        let last = LastLines::default();
+        for number in 0..25 {
+            last.add(&number.to_string());
+        }
+        last.add(&"\u{e9}".repeat(LAST_LINE + 1));
+        let kept = last.all();
+        assert_eq!((kept.len(), &*kept[0]), (LAST_LINES, "6"));
+        assert_eq!(kept[19].chars().count(), LAST_LINE);
     }
 
     #[test]

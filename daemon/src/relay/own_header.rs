@@ -2,9 +2,10 @@
 
 use stockade_protocol::head;
 
-/// Whether a head can go on as it is: well-formed, and without a header that only we may send.
-pub(super) fn passable(bytes: &[u8]) -> bool {
-    head::parse(bytes).is_ok() && !head::fields(bytes).any(|(name, _)| is_ours(name))
+/// The status of a head that can go on as it is: well-formed, and without a header that only we may send.
+pub(super) fn passable(bytes: &[u8]) -> Option<u16> {
+    let head = head::parse(bytes).ok()?;
+    (!head::fields(bytes).any(|(name, _)| is_ours(name))).then_some(head.status)
 }
 
 fn is_ours(name: &[u8]) -> bool {
@@ -43,8 +44,10 @@ mod tests {
     fn an_application_cannot_claim_that_nothing_was_executed() {
         let mut bytes = b"Status: 200 OK\r\nstockade-cause: x\r\n y\r\nA: b\r\n\r\nbody".to_vec();
         let end = head::find_end(&bytes, 0).unwrap();
-        assert!(!passable(&bytes[..end]));
+        assert_eq!(passable(&bytes[..end]), None);
         remove_our_header(&mut bytes, end);
         assert_eq!(bytes, b"Status: 200 OK\r\nA: b\r\n\r\nbody");
+        let end = head::find_end(&bytes, 0).unwrap();
+        assert_eq!(passable(&bytes[..end]), Some(200));
     }
 }

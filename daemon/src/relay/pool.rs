@@ -9,10 +9,11 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     rc::{Rc, Weak},
+    time::Duration,
 };
 
 use stockade_policy::{
-    Time, WorkerId,
+    Generation, PoolState, Time, WorkerId,
     dispatch::{Dispatch, Event, RequestKey},
 };
 use stockade_protocol::{
@@ -26,7 +27,9 @@ use super::{
     answers,
     front::{Host, READ_AHEAD, reply},
     ids::RequestIds,
+    ledger::Ledger,
     link::{ID, Link, Obituary},
+    output::LastLines,
     request::{Malformed, Requests},
 };
 use crate::{
@@ -61,11 +64,15 @@ pub(super) struct State {
     pub(super) requests: Requests,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
     pub(super) refusals: Refusals,
+    pub(super) ledger: Ledger,
+    /// What the supervisor said of the pool last.
+    pub(super) plan: PoolPlan,
+    pub(super) standing: PoolState,
     /// Links with something in their outbox that is to be written before the pool rests.
     pub(super) dirty: Vec<Rc<Link>>,
     /// The end of a response, made anew for each.
     pub(super) trailer: Vec<u8>,
-    hosts: BTreeMap<usize, Rc<Host>>,
+    pub(super) hosts: BTreeMap<usize, Rc<Host>>,
     next_host: usize,
     ids: RequestIds,
     pub(super) report: UnboundedSender<FromRelay>,
@@ -83,6 +90,14 @@ pub(super) struct Worker {
     pub(super) socket: PathBuf,
     /// Its process, for logs.
     pub(super) pid: i32,
+    /// For the status.
+    pub(super) generation: Generation,
+    /// How old it was, and when.
+    pub(super) age: (Duration, Time),
+    /// It may be given requests, or might.
+    pub(super) offered: bool,
+    /// What it has written last.
+    pub(super) lines: LastLines,
     /// It is the adapter's, or one that cooperates like it: it says when a connection is not to be used again.
     pub(super) tells: bool,
     /// It is to be given no more.
@@ -103,14 +118,17 @@ impl Pool {
         all_drained: UnboundedSender<()>,
     ) -> Rc<Self> {
         Rc::new_cyclic(|me| Self {
-            name: plan.name,
+            name: plan.name.clone(),
             state: RefCell::new(State {
                 me: Weak::clone(me),
                 clock,
-                dispatch: Dispatch::new(plan.settings, seed),
+                dispatch: Dispatch::new(plan.settings.clone(), seed),
                 requests: Requests::default(),
                 workers: BTreeMap::new(),
                 refusals: Refusals::default(),
+                ledger: Ledger::default(),
+                standing: PoolState::Starting,
+                plan,
                 dirty: Vec::new(),
                 trailer: Vec::new(),
                 hosts: BTreeMap::new(),
@@ -247,6 +265,8 @@ impl State {
     /// A host's connection ended.
     pub(super) fn host_left(&mut self, host: &Rc<Host>) {
         self.hosts.remove(&host.number.get());
+        self.ledger.received += host.connection.received();
+        self.ledger.sent += host.connection.sent();
         let active = std::mem::take(&mut *host.active.borrow_mut());
         for (_, key) in active {
             self.host_gone(key);
@@ -291,6 +311,7 @@ impl State {
         };
         match request.read_params(&mut self.ids) {
             Ok(idempotent) => {
+                request.arrived = Some(self.clock.now());
                 request.body_ended =
                     request.body_left == Some(0) || request.role == Some(Role::Authorizer);
                 self.tell(Event::RequestArrived {

@@ -2,7 +2,7 @@
 
 use std::{mem, rc::Rc};
 
-use stockade_policy::{WorkerId, dispatch::RequestKey};
+use stockade_policy::{Time, WorkerId, dispatch::RequestKey};
 use stockade_protocol::{
     encode::Role,
     name_value::{Pairs, encode_pair},
@@ -42,6 +42,10 @@ pub(super) struct Request {
     pub(super) body_ended: bool,
     /// Dispatch was told that we wait for the host's body.
     pub(super) body_awaited: bool,
+    /// When its parameters were complete.
+    pub(super) arrived: Option<Time>,
+    /// When it was handed out last.
+    pub(super) handed_out: Time,
     /// The worker's connection, while it is handed out.
     pub(super) link: Option<Rc<Link>>,
     /// Who runs it, or ran it last.
@@ -283,6 +287,12 @@ impl Requests {
             .iter()
             .filter_map(|request| request.link.as_ref());
         links.filter(move |link| link.worker == worker)
+    }
+
+    /// Those that `worker` runs.
+    pub(super) fn of_worker(&self, worker: WorkerId) -> impl Iterator<Item = &Request> {
+        let running = self.places.iter().filter(|request| request.link.is_some());
+        running.filter(move |request| request.worker == Some(worker))
     }
 
     /// Ends it: its place is free.

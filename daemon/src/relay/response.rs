@@ -136,11 +136,13 @@ impl State {
             }
             web_server::Answer::Stderr(fragment) => {
                 let text = fragment.content.of(buffer);
+                let last = self.workers.get(&link.worker);
                 output::log_lines(
                     &self.name(),
                     &self.worker_title(link.worker),
                     "FCGI_STDERR",
                     text,
+                    &last.map(|worker| worker.lines.clone()).unwrap_or_default(),
                 );
                 Step::Goes
             }
@@ -195,10 +197,12 @@ impl State {
             let bytes = content.of(buffer);
             let scanned = request.head.len();
             request.head_begun = true;
-            let whole = scanned == 0
-                && head::find_end(bytes, 0)
-                    .is_some_and(|end| end <= HEAD_LIMIT && passable(&bytes[..end]));
-            if !whole {
+            let whole = (scanned == 0)
+                .then(|| head::find_end(bytes, 0).filter(|end| *end <= HEAD_LIMIT))
+                .flatten()
+                .and_then(|end| passable(&bytes[..end]));
+            let mut status = whole;
+            if whole.is_none() {
                 request.head.extend_from_slice(bytes);
                 let Some(end) = head::find_end(&request.head, scanned) else {
                     return if request.head.len() > HEAD_LIMIT {
@@ -210,18 +214,20 @@ impl State {
                 if end > HEAD_LIMIT {
                     return Step::Bad("response-head-too-large");
                 }
-                if head::parse(&request.head[..end]).is_err() {
+                let Ok(parsed) = head::parse(&request.head[..end]) else {
                     return Step::Bad("malformed-response-head");
-                }
+                };
+                status = Some(parsed.status);
                 remove_our_header(&mut request.head, end);
                 host.connection
                     .queue(|out| encode::stream(out, RecordType::Stdout, id, &request.head));
                 host.connection.flush();
             }
             request.head_sent = true;
+            self.ledger.answered(status.unwrap_or_default());
             self.dispatch
                 .handle(Event::HeadReceived { request: key }, self.clock.now());
-            if !whole {
+            if whole.is_none() {
                 return Step::Goes;
             }
         }
@@ -308,8 +314,9 @@ impl State {
             return;
         };
         let (host, kept) = (request.host.take(), request.link.take());
-        let had_body = request.has_body;
+        let (had_body, arrived) = (request.has_body, request.arrived);
         if let Some((host, id)) = host {
+            self.observe(arrived);
             self.host_answered(&host, id);
         }
         let tells = self

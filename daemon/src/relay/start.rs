@@ -29,6 +29,7 @@ enum Trouble {
 impl State {
     /// Writes the request to a kept connection of the worker, or to a new one.
     pub(super) fn hand_out(&mut self, key: RequestKey, worker: WorkerId) {
+        self.note_hand_out(key);
         let kept = self
             .workers
             .get_mut(&worker)
@@ -36,6 +37,17 @@ impl State {
         match kept.map_or_else(|| self.connect(worker), Ok) {
             Ok(link) => self.write_request(key, &link),
             Err(trouble) => self.not_handed_out(key, trouble),
+        }
+    }
+
+    fn note_hand_out(&mut self, key: RequestKey) {
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        request.handed_out = self.clock.now();
+        if let (None, Some(arrived)) = (request.worker, request.arrived) {
+            let waited = request.handed_out.since(arrived);
+            self.ledger.queue_wait.observe(waited);
         }
     }
 

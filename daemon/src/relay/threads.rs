@@ -1,6 +1,6 @@
 //! The relay's threads: one for the control socket and the workers' pipes, the others for pools, each a runtime of its own.
 
-use std::{collections::BTreeMap, io, os::fd::OwnedFd, rc::Rc, thread, time::Duration};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, thread, time::Duration};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use stockade_policy::{PoolId, WorkerId};
@@ -10,11 +10,16 @@ use tokio::{
     task::{self, JoinSet, LocalSet},
 };
 
-use super::{listener, output, pool, probe};
+use super::{
+    http, listener,
+    output::{self, LastLines},
+    pool_thread::{PoolThread, ToPool},
+    status::Observer,
+};
 use crate::{
-    clock::Clock,
-    control::{Channel, ChannelError, FromRelay, MAX_MESSAGE, ToRelay, relay::PoolPlan},
-    descriptor::{own, register},
+    config::resolved::LogLevel,
+    control::{Channel, ChannelError, FromRelay, MAX_MESSAGE, ToRelay},
+    descriptor::own,
     log,
 };
 
@@ -47,18 +52,6 @@ pub(super) enum RelayError {
     NoBeginning,
 }
 
-/// What a pool's thread is told.
-enum ToPool {
-    Added {
-        plan: PoolPlan,
-        seed: u64,
-        listeners: Vec<OwnedFd>,
-    },
-    Told(PoolId, ToRelay),
-    /// The relay ends: cut what is not complete, and say when.
-    CutAll(mpsc::UnboundedSender<()>),
-}
-
 /// Runs the relay until it has drained or the supervisor is gone.
 pub(super) fn run() -> Result<(), RelayError> {
     let runtime = single_threaded()?;
@@ -81,15 +74,8 @@ async fn serve() -> Result<(), RelayError> {
         source,
     })?;
     let mut buffer = vec![0; MAX_MESSAGE];
-    let (message, _) = receive(&control, &mut buffer).await?;
-    let ToRelay::Begin {
-        version: crate::control::relay::VERSION,
-        threads,
-        log_level,
-    } = message
-    else {
-        return Err(RelayError::NoBeginning);
-    };
+    let (message, status_listener) = receive(&control, &mut buffer).await?;
+    let (threads, log_level, uptime) = beginning(&message)?;
     let _log = log::start(log_level);
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!("relay: could not raise the limit of descriptors: {error}");
@@ -99,6 +85,10 @@ async fn serve() -> Result<(), RelayError> {
     let mut relay = Relay::default();
     for number in 0..threads.max(1) {
         relay.start_thread(number, report.clone(), all_drained.clone())?;
+    }
+    let observer = Observer::new(relay.threads.clone(), uptime);
+    for listener in status_listener {
+        task::spawn_local(http::serve(listener, observer.clone()));
     }
     let mut waits_for = None;
     loop {
@@ -113,6 +103,11 @@ async fn serve() -> Result<(), RelayError> {
                         waits_for = Some(relay.pools.len());
                         relay.draining.send_replace(true);
                     }
+                    Ok((ToRelay::StatusAsked, connections)) => {
+                        for connection in connections {
+                            task::spawn_local(observer.clone().answer(connection));
+                        }
+                    }
                     Ok((message, descriptors)) => relay.take(message, descriptors)?,
                     // the supervisor ended us by ending its side
                     Err(RelayError::Control(ChannelError::Closed)) => {
@@ -126,6 +121,19 @@ async fn serve() -> Result<(), RelayError> {
             Some(message) = reports.recv() => drop(control.send(&message.encode(), &[]).await),
             Some(()) = drained.recv() => waits_for = waits_for.map(|left: usize| left.saturating_sub(1)),
         }
+    }
+}
+
+/// How to run: the supervisor's first message.
+fn beginning(message: &ToRelay) -> Result<(usize, LogLevel, Duration), RelayError> {
+    match message {
+        ToRelay::Begin {
+            version: crate::control::relay::VERSION,
+            threads,
+            log_level,
+            uptime,
+        } => Ok((*threads, *log_level, *uptime)),
+        _ => Err(RelayError::NoBeginning),
     }
 }
 
@@ -176,13 +184,7 @@ impl Relay {
         thread::Builder::new()
             .name(format!("relay-{number}"))
             .spawn(move || {
-                let thread = PoolThread {
-                    clock: Clock::start(),
-                    report,
-                    all_drained,
-                    draining,
-                    pools: BTreeMap::new(),
-                };
+                let thread = PoolThread::new(report, all_drained, draining);
                 // a runtime may not be dropped inside another: it is made where it runs
                 match single_threaded() {
                     Ok(runtime) => LocalSet::new().block_on(&runtime, thread.run(receiver)),
@@ -219,16 +221,20 @@ impl Relay {
             ToRelay::WorkerLaunched {
                 pool, worker, pid, ..
             } => {
-                self.read_output(*pool, *worker, *pid, descriptors);
-                *pool
+                let pool = *pool;
+                let lines = self.read_output(pool, *worker, *pid, descriptors);
+                self.tell(pool, ToPool::Launched(pool, message, lines));
+                return Ok(());
             }
             ToRelay::PoolChanged(plan) => plan.pool,
             ToRelay::PoolReported { pool, .. }
+            | ToRelay::PoolCounted { pool, .. }
             | ToRelay::WorkerOffered { pool, .. }
             | ToRelay::WorkerRetired { pool, .. }
             | ToRelay::WorkerOverdue { pool, .. }
-            | ToRelay::WorkerGone { pool, .. } => *pool,
-            ToRelay::Begin { .. } | ToRelay::Drain => return Ok(()),
+            | ToRelay::WorkerGone { pool, .. }
+            | ToRelay::WorkerBuried { pool, .. } => *pool,
+            ToRelay::Begin { .. } | ToRelay::StatusAsked | ToRelay::Drain => return Ok(()),
         };
         self.tell(pool, ToPool::Told(pool, message));
         Ok(())
@@ -244,7 +250,14 @@ impl Relay {
         }
     }
 
-    fn read_output(&mut self, pool: PoolId, worker: WorkerId, pid: i32, descriptors: Vec<OwnedFd>) {
+    fn read_output(
+        &mut self,
+        pool: PoolId,
+        worker: WorkerId,
+        pid: i32,
+        descriptors: Vec<OwnedFd>,
+    ) -> LastLines {
+        let lines = LastLines::default();
         while self.outputs.try_join_next().is_some() {}
         let name = self
             .pools
@@ -252,9 +265,11 @@ impl Relay {
             .map_or_else(|| pool.to_string(), |(_, name)| name.clone());
         for (pipe, stream) in descriptors.into_iter().zip(["stdout", "stderr"]) {
             let worker = format!("worker {worker} (pid {pid})");
+            let last = lines.clone();
             self.outputs
-                .spawn_local(output::run(name.clone(), worker, stream, pipe));
+                .spawn_local(output::run(name.clone(), worker, stream, pipe, last));
         }
+        lines
     }
 
     /// The supervisor is gone, and so are the workers, or soon: what is not complete is cut, and their last words are logged.
@@ -273,100 +288,5 @@ impl Relay {
         if tokio::time::timeout(LAST_WORDS, all).await.is_err() {
             tracing::info!("relay: some worker's output is still open");
         }
-    }
-}
-
-/// A thread with the pools that live on it.
-struct PoolThread {
-    clock: Clock,
-    report: mpsc::UnboundedSender<FromRelay>,
-    all_drained: mpsc::UnboundedSender<()>,
-    draining: watch::Receiver<bool>,
-    pools: BTreeMap<PoolId, Rc<pool::Pool>>,
-}
-
-impl PoolThread {
-    async fn run(mut self, mut messages: mpsc::UnboundedReceiver<ToPool>) {
-        while let Some(message) = messages.recv().await {
-            match message {
-                ToPool::Added {
-                    plan,
-                    seed,
-                    listeners,
-                } => self.add(plan, seed, listeners),
-                ToPool::CutAll(done) => {
-                    for pool in self.pools.values() {
-                        pool.state().cut_all();
-                    }
-                    drop(done);
-                }
-                ToPool::Told(id, message) => {
-                    if let Some(pool) = self.pools.get(&id) {
-                        tell(pool, message);
-                    }
-                }
-            }
-        }
-    }
-
-    fn add(&mut self, plan: PoolPlan, seed: u64, listeners: Vec<OwnedFd>) {
-        let id = plan.pool;
-        let pool = pool::Pool::new(
-            plan,
-            self.clock,
-            seed,
-            self.report.clone(),
-            self.all_drained.clone(),
-        );
-        task::spawn_local(pool::run_timer(Rc::clone(&pool)));
-        for listener in listeners {
-            match register(listener) {
-                Ok(listener) => {
-                    pool.state().listener_came();
-                    task::spawn_local(listener::run(
-                        Rc::clone(&pool),
-                        listener,
-                        self.draining.clone(),
-                    ));
-                }
-                Err(error) => tracing::error!(
-                    "pool {}: could not register a listening socket: {error}",
-                    pool.name
-                ),
-            }
-        }
-        self.pools.insert(id, pool);
-    }
-}
-
-fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
-    match message {
-        ToRelay::PoolChanged(plan) => pool.state().changed(plan.settings),
-        ToRelay::PoolReported { state, .. } => pool.state().reported(state),
-        ToRelay::WorkerLaunched {
-            worker,
-            pid,
-            socket,
-            probe,
-            ..
-        } => {
-            pool.state()
-                .worker_launched(worker, pid, socket.clone(), !probe);
-            if probe {
-                task::spawn_local(probe::run(Rc::clone(pool), worker, socket));
-            }
-        }
-        ToRelay::WorkerOffered {
-            worker,
-            slots,
-            maximum_requests,
-            ..
-        } => {
-            pool.state().worker_offered(worker, slots, maximum_requests);
-        }
-        ToRelay::WorkerRetired { worker, .. } => pool.state().worker_retired(worker),
-        ToRelay::WorkerOverdue { worker, .. } => pool.state().worker_overdue(worker),
-        ToRelay::WorkerGone { worker, done, .. } => pool.state().worker_gone(worker, done),
-        ToRelay::Begin { .. } | ToRelay::PoolAdded(_) | ToRelay::Drain => {}
     }
 }

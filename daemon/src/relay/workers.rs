@@ -1,38 +1,33 @@
 //! What the supervisor says of a pool's workers.
 
-use std::{path::PathBuf, rc::Rc};
+use std::time::Duration;
 
-use stockade_policy::{
-    PoolState, WorkerId,
-    dispatch::{Event, Settings},
-};
+use stockade_policy::{PoolState, WorkerId, dispatch::Event};
 
 use super::pool::{State, Worker};
+use crate::control::relay::PoolPlan;
 
 impl State {
-    /// It was launched; nothing is given to it yet.
-    pub(super) fn worker_launched(
-        &mut self,
-        worker: WorkerId,
-        pid: i32,
-        socket: PathBuf,
-        tells: bool,
-    ) {
-        self.workers.insert(
-            worker,
-            Worker {
-                socket,
-                pid,
-                tells,
-                retired: false,
-                obituary: Rc::default(),
-                idle: Vec::new(),
-            },
-        );
+    /// It was launched, just now if `fresh`; nothing is given to it yet.
+    pub(super) fn worker_launched(&mut self, worker: WorkerId, launched: Worker, fresh: bool) {
+        self.ledger.lives.starts += u64::from(fresh);
+        self.workers.insert(worker, launched);
     }
 
-    /// It may be given requests.
-    pub(super) fn worker_offered(&mut self, worker: WorkerId, slots: u32, maximum_requests: u64) {
+    /// It may be given requests; `startup`: it took this long to be ready, and was not offered before.
+    pub(super) fn worker_offered(
+        &mut self,
+        worker: WorkerId,
+        slots: u32,
+        maximum_requests: u64,
+        startup: Option<Duration>,
+    ) {
+        if let Some(took) = startup {
+            self.ledger.startup.observe(took);
+        }
+        if let Some(known) = self.workers.get_mut(&worker) {
+            known.offered = true;
+        }
         self.tell(Event::WorkerOffered {
             worker,
             slots,
@@ -63,6 +58,10 @@ impl State {
     /// Its process is gone. What it still runs ends by its connections, which may hold a whole answer.
     pub(super) fn worker_gone(&mut self, worker: WorkerId, done: bool) {
         let known = self.workers.remove(&worker);
+        if let Some(known) = &known {
+            let requests = self.dispatch.worker(worker).handed_out;
+            self.ledger.departed(worker, requests, known.lines.clone());
+        }
         self.tell(Event::WorkerGone { worker });
         if let Some(known) = known {
             for link in known.idle {
@@ -78,13 +77,15 @@ impl State {
 
     /// How the pool stands.
     pub(super) fn reported(&mut self, state: PoolState) {
+        self.standing = state;
         self.tell(Event::PoolReported { state });
         self.rest();
     }
 
     /// Other keys, from the next request on.
-    pub(super) fn changed(&mut self, settings: Settings) {
-        self.dispatch.set_settings(settings);
+    pub(super) fn changed(&mut self, plan: PoolPlan) {
+        self.dispatch.set_settings(plan.settings.clone());
+        self.plan = plan;
         self.settle();
         self.rest();
     }

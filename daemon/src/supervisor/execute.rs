@@ -1,6 +1,10 @@
 //! Does what the supervision machine wants done: one arm per action. What fails goes back as an event.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use nix::sys::signal::Signal;
 use stockade_policy::{
@@ -13,10 +17,10 @@ use super::{
     pools::PoolRecord,
     shell::Shell,
     sockets,
-    words::{Seconds, Why},
+    words::{Seconds, Why, detail},
     workers::{Order, Worker},
 };
-use crate::control::{ToRelay, worker::ToWorker};
+use crate::control::{ToRelay, relay::Death, worker::ToWorker};
 
 impl Shell {
     pub(super) fn execute(&mut self, action: Action) {
@@ -59,6 +63,7 @@ impl Shell {
             .pools
             .get_mut(&pool)
             .expect("the machine knows the pools it was told of, and none is ever removed");
+        record.lives.starts += 1;
         let order = Order {
             pool,
             worker,
@@ -81,6 +86,7 @@ impl Shell {
                     "pool {}: worker {worker} not started: {failure}",
                     record.name
                 );
+                self.launch_failures.insert(worker, failure.to_string());
                 self.tell_machine(Event::LaunchFailed { worker });
             }
         }
@@ -88,11 +94,12 @@ impl Shell {
 
     /// Exec succeeded: the relay reads what the worker writes, and asks it when it does not tell by itself.
     pub(super) fn launched(&mut self, worker: WorkerId) {
+        let now = self.clock.now();
         if let Some(known) = self.workers.get_mut(&worker) {
             known.description.launched = true;
             let (name, generation) = (known.name(), known.description.generation);
             tracing::info!("{name} started, generation {generation}");
-            let (message, descriptors) = known.launched(!known.description.tells);
+            let (message, descriptors) = known.launched(!known.description.tells, true, now);
             self.relay.tell(&message, descriptors);
             self.senders
                 .listen(worker, Arc::clone(&known.control), name);
@@ -104,9 +111,9 @@ impl Shell {
         let now = self.clock.now();
         if let Some(known) = self.workers.get_mut(&worker) {
             known.description.offered = true;
-            let age = Seconds(known.age(now));
-            tracing::info!("{} ready after {age}", known.name());
-            let offered = known.offered();
+            let age = known.age(now);
+            tracing::info!("{} ready after {}", known.name(), Seconds(age));
+            let offered = known.offered(Some(age));
             self.relay.tell(&offered, Vec::new());
         }
     }
@@ -193,8 +200,10 @@ impl Shell {
         backoff: Duration,
     ) {
         let now = self.clock.now();
+        let known = self.workers.remove(&worker);
+        self.bury(pool, worker, known.as_ref(), cause);
         // One that was never launched has its line already: "not started".
-        if let Some(known) = self.workers.remove(&worker)
+        if let Some(known) = known
             && known.description.launched
         {
             let obituary = obituary(&known, now, cause, failed);
@@ -212,6 +221,30 @@ impl Shell {
         }
     }
 
+    /// Counts the end of a worker, and tells the relay, which shows it.
+    fn bury(&mut self, pool: PoolId, worker: WorkerId, known: Option<&Worker>, cause: Cause) {
+        if let Some(record) = self.pools.get_mut(&pool) {
+            *record.lives.exits.entry(cause.to_string()).or_default() += 1;
+        }
+        let now = self.clock.now();
+        let death = Death {
+            pid: known.map_or(0, |known| known.description.pid),
+            at: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            cause: cause.to_string(),
+            detail: detail(cause),
+            age: known.map_or(Duration::ZERO, |known| known.age(now)),
+            not_launched: self.launch_failures.remove(&worker),
+        };
+        let message = ToRelay::WorkerBuried {
+            pool,
+            worker,
+            death,
+        };
+        self.relay.tell(&message, Vec::new());
+    }
+
     fn report_pool(&mut self, pool: PoolId, state: PoolState) {
         if let Some(record) = self.pools.get_mut(&pool) {
             record.state = Some(state);
@@ -219,7 +252,10 @@ impl Shell {
         }
         let name = self.pool_name(pool);
         match state {
-            PoolState::Failing => tracing::warn!("pool {name}: {state}"),
+            PoolState::Failing => {
+                tracing::warn!("pool {name}: {state}");
+                self.reloads.failed(pool, "failing; the log says why");
+            }
             PoolState::Starting | PoolState::Serving | PoolState::Stopped => {
                 tracing::info!("pool {name}: {state}");
             }
@@ -236,6 +272,7 @@ impl Shell {
         }
         let name = self.pool_name(pool);
         tracing::info!("pool {name}: reload finished: generation {generation} serves");
+        self.reloads.finished(pool, generation);
     }
 
     fn abandon_reload(&mut self, pool: PoolId, generation: Generation, cause: Cause) {
@@ -245,6 +282,10 @@ impl Shell {
         let (name, why) = (self.pool_name(pool), Why(cause));
         tracing::warn!(
             "pool {name}: reload abandoned: generation {generation} did not come up ({why}); the old one goes on"
+        );
+        self.reloads.failed(
+            pool,
+            &format!("generation {generation} did not come up ({why}); the old one goes on; the log says more"),
         );
     }
 

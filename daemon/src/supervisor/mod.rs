@@ -4,7 +4,7 @@
 //! ```text
 //!   signals, relay, workers ──▶ shell ──▶ policy/supervision ──▶ execute ──▶ spawn ──▶ launcher ──▶ worker
 //! ```
-//! - `shell`: the loop; `execute`: the machine's actions; `reload`: HUP.
+//! - `shell`: the loop; `execute`: the machine's actions; `admin`: the admin socket; `reload`: HUP and `stockade reload`.
 //! - `pools`, `workers`, `relay_process`, `shim_process`: what is held of each; `process`: a process by its pidfd; `line`: talk with the
 //!   relay; `words`: the log's.
 //! - `spawn`: the only place where processes are started.
@@ -13,6 +13,7 @@
 //! It decides nothing about workers: that is `stockade_policy::supervision`.
 
 mod adapter;
+mod admin;
 mod error;
 mod execute;
 mod line;
@@ -42,8 +43,10 @@ pub use error::SupervisorError;
 
 use crate::{clock::Clock, config::resolved::Config};
 use adapter::Adapter;
+use admin::Admin;
 use pools::PoolRecord;
 use relay_process::RelayProcess;
+use reload::Reloads;
 use runtime_dir::RuntimeDir;
 use shell::{Inbox, Shell};
 use shim_process::ShimProcess;
@@ -105,19 +108,23 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
     if let Some(shim) = &mut shim {
         shim.seed(random.next());
     }
-    let (senders, inbox) = shell::inbox(signals);
+    let (admin, requests) = Admin::bind(&daemon.admin_socket)?;
+    let (senders, inbox) = shell::inbox(signals, requests);
     let shell = Shell {
         clock: Clock::start(),
         machine: Supervision::new(random.next(), daemon.shutdown_timeout),
         source,
-        relay: RelayProcess::new(&daemon, random.next()),
+        relay: RelayProcess::new(&daemon, random.next())?,
         shim,
         daemon,
         pools,
         workers: BTreeMap::new(),
+        launch_failures: BTreeMap::new(),
         spawner,
         adapter,
         runtime_dir,
+        _admin: admin,
+        reloads: Reloads::default(),
         random,
         senders,
         stopping: false,

@@ -9,8 +9,12 @@ use super::{
     sockets::{self, SocketFile},
 };
 use crate::{
-    config::resolved::Pool,
-    control::{ToRelay, relay::PoolPlan},
+    config::resolved::{Listen, Pool},
+    control::{
+        ToRelay,
+        relay::{Lives, PoolPlan},
+        status::Processes,
+    },
 };
 
 /// One pool.
@@ -32,6 +36,10 @@ pub(super) struct PoolRecord {
     latest: Arc<Pool>,
     /// The keys of the generation that serves, and so the relay's.
     serving: Arc<Pool>,
+    /// The generation that serves.
+    generation: Generation,
+    /// What has become of its workers.
+    pub(super) lives: Lives,
     /// The keys of the generations that may still be started.
     generations: BTreeMap<Generation, Arc<Pool>>,
 }
@@ -56,6 +64,8 @@ impl PoolRecord {
             bound: Arc::clone(&keys),
             latest: Arc::clone(&keys),
             serving: keys,
+            generation: Generation(1),
+            lives: Lives::default(),
             generations: BTreeMap::new(),
         })
     }
@@ -94,6 +104,7 @@ impl PoolRecord {
     /// No generation before `generation` is started any more, and its keys are the relay's.
     pub(super) fn finish_reload(&mut self, generation: Generation) {
         self.serving = self.keys_of(generation);
+        self.generation = generation;
         self.generations.retain(|each, _| *each >= generation);
     }
 
@@ -123,6 +134,13 @@ impl PoolRecord {
         PoolPlan {
             pool: self.id,
             name: self.name.clone(),
+            generation: self.generation,
+            processes: Processes {
+                minimum: keys.processes,
+                maximum: keys.processes,
+                wanted: keys.processes,
+            },
+            listen: self.bound.listen.iter().map(Listen::to_string).collect(),
             settings: dispatch::Settings {
                 queue_limit: keys.queue_limit,
                 queue_timeout: keys.queue_timeout,
@@ -140,6 +158,9 @@ impl PoolRecord {
             let pool = self.id;
             (ToRelay::PoolReported { pool, state }, Vec::new())
         });
-        [added].into_iter().chain(reported).collect()
+        let pool = self.id;
+        let lives = self.lives.clone();
+        let counted = (ToRelay::PoolCounted { pool, lives }, Vec::new());
+        [added, counted].into_iter().chain(reported).collect()
     }
 }

@@ -18,14 +18,17 @@ use stockade_policy::{Backoff, Random, Time};
 use tokio::{select, time::timeout};
 
 use super::{
+    admin::Asked,
+    error::SupervisorError,
     line::Line,
     process::{End, Process},
+    sockets,
     spawn::{Launch, Spawner},
     words::{Ended, Seconds},
 };
 use crate::{
     config::resolved::{Account, Daemon, LogLevel},
-    control::{Channel, ChannelError, FromRelay, ToRelay, relay::VERSION},
+    control::{Channel, ChannelError, FromRelay, ToRelay, admin::Answer, relay::VERSION},
     launch::plan::{Failure, Plan, Slot},
 };
 
@@ -38,6 +41,8 @@ const BACKOFF: Backoff = Backoff {
 };
 /// A relay that lived this long had no bad start.
 const GOOD_LIFE: Duration = Duration::from_secs(10);
+/// Connections to `status-listen` that the system keeps until they are accepted.
+const STATUS_BACKLOG: i32 = 128;
 /// What the last relay has to read what workers wrote last.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -47,6 +52,8 @@ pub(super) struct RelayProcess {
     account: Option<Account>,
     threads: usize,
     log_level: LogLevel,
+    /// The listening socket of `status-listen`.
+    status: Option<Arc<OwnedFd>>,
     life: Option<Life>,
     random: Random,
     /// Short lives in a row.
@@ -78,18 +85,30 @@ pub(super) enum Heard {
 }
 
 impl RelayProcess {
-    /// A relay to be started.
-    pub(super) fn new(daemon: &Daemon, seed: u64) -> Self {
-        Self {
+    /// A relay to be started. Binds `status-listen` for it.
+    pub(super) fn new(daemon: &Daemon, seed: u64) -> Result<Self, SupervisorError> {
+        let status = match daemon.status_listen {
+            Some(address) => {
+                let listener = sockets::bind_tcp(address, STATUS_BACKLOG)?;
+                let bound = listener.local_addr().map_err(SupervisorError::step(
+                    "look at the address of status-listen",
+                ))?;
+                tracing::info!("status on http://{bound}/v1/status");
+                Some(listener)
+            }
+            None => None,
+        };
+        Ok(Self {
             account: daemon.relay_user.clone(),
             threads: daemon.relay_threads,
             log_level: daemon.log_level,
+            status: status.map(|listener| Arc::new(listener.into())),
             life: None,
             random: Random::new(seed),
             failures: 0,
             restart: None,
             draining: false,
-        }
+        })
     }
 
     /// Starts the process and tells it how to begin.
@@ -116,8 +135,9 @@ impl RelayProcess {
             version: VERSION,
             threads: self.threads,
             log_level: self.log_level,
+            uptime: now.since_origin(),
         };
-        self.tell(&begin, Vec::new());
+        self.tell(&begin, self.status.iter().cloned().collect());
         Ok(launch)
     }
 
@@ -160,6 +180,20 @@ impl RelayProcess {
             }
             Err(error) => tracing::error!("could not word a message to the relay: {error}"),
         }
+    }
+
+    /// Has it answer an operator's question for the status. Without a relay the question is answered here.
+    pub(super) fn ask_status(&mut self, asked: Asked) {
+        if self.life.as_ref().is_some_and(|life| !life.given_up) {
+            self.tell(&ToRelay::StatusAsked, vec![Arc::new(asked.connection)]);
+            return;
+        }
+        let answer = Answer::Failed {
+            code: 75,
+            lines: vec!["the relay is being started again: try again".to_owned()],
+        };
+        // who asked may have gone
+        drop(asked.reply.send(answer));
     }
 
     /// The next thing that comes of it; meanwhile what waits is said. May be dropped at any time.

@@ -1,84 +1,236 @@
-//! HUP: the configuration is read again. One that is wrong changes nothing; one of a command line is as it was.
+//! HUP and `stockade reload`: the configuration is read again. One that is wrong changes nothing; one of a command line is as it was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use stockade_policy::supervision::Event;
+use stockade_policy::{Generation, PoolId, supervision::Event};
+use tokio::sync::oneshot;
 
 use super::{Source, pools::PoolRecord, shell::Shell, shim_process::ShimProcess};
-use crate::config::{
-    self,
-    resolved::{Config, Pool},
+use crate::{
+    config::{
+        self,
+        resolved::{Config, Pool},
+    },
+    control::admin::Answer,
 };
 
-impl Shell {
-    pub(super) fn reload(&mut self) {
-        let Source::File(source) = &self.source else {
-            tracing::info!("reload begun");
-            let pools: Vec<Pool> = self.pools.values().map(PoolRecord::latest).collect();
-            for pool in pools {
-                self.reload_pool(pool);
-            }
-            return;
-        };
-        let shown = source.display();
-        let config = match config::read(source, &config::System) {
-            Ok(config) => config,
-            Err(error) => {
-                tracing::warn!("reload refused, nothing changes: {error}");
-                return;
-            }
-        };
-        if let Err(error) = self.adapter.open_for(&config.pools) {
-            tracing::warn!("reload refused, nothing changes: {error}");
-            return;
-        }
-        tracing::info!("reload begun: {shown} read");
-        self.warn_of_what_waits(&config);
-        for pool in config.pools {
-            self.reload_pool(pool);
+/// Those who wait for the end of a reload.
+#[derive(Debug, Default)]
+pub(super) struct Reloads(Vec<Waiter>);
+
+#[derive(Debug)]
+struct Waiter {
+    /// The pools that have not come to an end, by their names.
+    left: BTreeMap<PoolId, String>,
+    /// How the others did.
+    lines: Vec<String>,
+    failed: bool,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// A reload that was begun.
+#[derive(Debug)]
+pub(super) struct Begun {
+    /// The pools that get a new generation.
+    pools: BTreeMap<PoolId, String>,
+    /// What a running daemon cannot take over.
+    waits: Vec<String>,
+}
+
+/// Why a reload was not begun. Nothing has changed.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// The exit code of the command.
+    code: u8,
+    /// For the log and for who asked.
+    pub(super) reason: String,
+}
+
+impl Refusal {
+    fn new(code: u8, reason: impl std::fmt::Display) -> Self {
+        Self {
+            code,
+            reason: format!("reload refused, nothing changes: {reason}"),
         }
     }
+}
 
-    fn reload_pool(&mut self, keys: Pool) {
-        let Some(record) = self
+impl Shell {
+    /// `stockade reload`.
+    pub(super) fn reload_asked(
+        &mut self,
+        pool: Option<&str>,
+        wait: bool,
+        reply: oneshot::Sender<Answer>,
+    ) {
+        let answer = match self.reload(pool) {
+            Err(Refusal { code, reason }) => {
+                tracing::warn!("{reason}");
+                let lines = reason.lines().map(str::to_owned).collect();
+                Answer::Failed { code, lines }
+            }
+            Ok(begun) if wait => {
+                self.reloads.wait_for(begun, reply);
+                return;
+            }
+            Ok(Begun { pools, waits }) => Answer::Done {
+                lines: pools
+                    .values()
+                    .map(|name| format!("pool {name}: reload begun"))
+                    .chain(waits)
+                    .collect(),
+            },
+        };
+        // who asked may have gone
+        drop(reply.send(answer));
+    }
+
+    /// Reads the configuration again and begins a new generation of the pool `only`, or of each.
+    pub(super) fn reload(&mut self, only: Option<&str>) -> Result<Begun, Refusal> {
+        if self.stopping {
+            return Err(Refusal::new(75, "the daemon is stopping"));
+        }
+        let (keys, waits) = self.read_again()?;
+        let known: Vec<&str> = self.pools.values().map(|pool| pool.name.as_str()).collect();
+        if let Some(name) = only.filter(|name| !known.contains(name)) {
+            let known = known.join(", ");
+            return Err(Refusal::new(
+                1,
+                format!("there is no pool {name:?}: the pools are {known}"),
+            ));
+        }
+        if let Some(name) = only.filter(|name| keys.iter().all(|keys| keys.name != *name)) {
+            return Err(Refusal::new(
+                1,
+                format!(
+                    "pool {name} is no longer in the configuration: it is removed at the next start"
+                ),
+            ));
+        }
+        let of = only.map_or_else(String::new, |name| format!(" of pool {name}"));
+        tracing::info!("reload{of} begun");
+        for line in &waits {
+            tracing::warn!("{line}");
+        }
+        let mut pools = BTreeMap::new();
+        for keys in keys {
+            if only.is_none_or(|name| keys.name == name) {
+                pools.extend(self.reload_pool(keys));
+            }
+        }
+        Ok(Begun { pools, waits })
+    }
+
+    /// The pools' keys as they are now, and what of them takes effect at the next start only.
+    fn read_again(&mut self) -> Result<(Vec<Pool>, Vec<String>), Refusal> {
+        let Source::File(source) = &self.source else {
+            let same = self.pools.values().map(PoolRecord::latest).collect();
+            return Ok((same, Vec::new()));
+        };
+        let config =
+            config::read(source, &config::System).map_err(|error| Refusal::new(78, error))?;
+        self.adapter
+            .open_for(&config.pools)
+            .map_err(|error| Refusal::new(error.exit_code(), error))?;
+        let waits = self.what_waits(&config);
+        Ok((config.pools, waits))
+    }
+
+    fn reload_pool(&mut self, keys: Pool) -> Option<(PoolId, String)> {
+        let record = self
             .pools
             .values_mut()
-            .find(|record| record.name == keys.name)
-        else {
-            return;
-        };
+            .find(|record| record.name == keys.name)?;
         record.change(keys);
-        let (pool, settings) = (record.id, record.supervision());
+        let (pool, name, settings) = (record.id, record.name.clone(), record.supervision());
         self.tell_machine(Event::PoolChanged { pool, settings });
         self.tell_machine(Event::ReloadRequested { pool });
+        Some((pool, name))
     }
 
     /// What a running daemon cannot take over.
-    fn warn_of_what_waits(&self, config: &Config) {
+    fn what_waits(&self, config: &Config) -> Vec<String> {
+        let mut waits = Vec::new();
+        let mut wait = |what: String| waits.push(format!("{what}: takes effect at the next start"));
         if config.daemon != self.daemon {
-            tracing::warn!("[daemon] has changed: takes effect at the next start");
+            wait("[daemon] has changed".to_owned());
         }
         if config.shim.as_ref() != self.shim.as_ref().map(ShimProcess::keys) {
-            tracing::warn!("[shim] has changed: takes effect at the next start");
+            wait("[shim] has changed".to_owned());
         }
         let names: BTreeSet<&str> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
         for record in self.pools.values() {
             if !names.contains(record.name.as_str()) {
-                let name = &record.name;
-                tracing::warn!("pool {name} was removed: takes effect at the next start");
+                wait(format!("pool {} was removed", record.name));
             }
         }
         for keys in &config.pools {
             let name = &keys.name;
             match self.pools.values().find(|record| record.name == *name) {
-                None => tracing::warn!("pool {name} is new: takes effect at the next start"),
+                None => wait(format!("pool {name} is new")),
                 Some(record) if !has_same_sockets(record.bound(), keys) => {
-                    tracing::warn!(
-                        "pool {name}: its sockets have changed: takes effect at the next start"
-                    );
+                    wait(format!("pool {name}: its sockets have changed"));
                 }
                 Some(_) => {}
             }
+        }
+        waits
+    }
+}
+
+impl Reloads {
+    fn wait_for(&mut self, begun: Begun, reply: oneshot::Sender<Answer>) {
+        self.0.retain(|waiter| !waiter.reply.is_closed());
+        self.0.push(Waiter {
+            left: begun.pools,
+            lines: begun.waits,
+            failed: false,
+            reply,
+        });
+        self.answer();
+    }
+
+    /// The pool's new generation serves.
+    pub(super) fn finished(&mut self, pool: PoolId, generation: Generation) {
+        self.ended(pool, &format!("generation {generation} serves"), false);
+    }
+
+    /// The pool's new generation was given up, or is down.
+    pub(super) fn failed(&mut self, pool: PoolId, why: &str) {
+        self.ended(pool, why, true);
+    }
+
+    /// The daemon stops: nothing is to be waited for.
+    pub(super) fn give_up(&mut self) {
+        for waiter in &mut self.0 {
+            let names = std::mem::take(&mut waiter.left).into_values();
+            let lines = names.map(|name| format!("pool {name}: the daemon is stopping"));
+            waiter.lines.extend(lines);
+            waiter.failed = true;
+        }
+        self.answer();
+    }
+
+    fn ended(&mut self, pool: PoolId, how: &str, failed: bool) {
+        for waiter in &mut self.0 {
+            if let Some(name) = waiter.left.remove(&pool) {
+                waiter.lines.push(format!("pool {name}: {how}"));
+                waiter.failed |= failed;
+            }
+        }
+        self.answer();
+    }
+
+    fn answer(&mut self) {
+        for waiter in self.0.extract_if(.., |waiter| waiter.left.is_empty()) {
+            let lines = waiter.lines;
+            let answer = if waiter.failed {
+                Answer::Failed { code: 1, lines }
+            } else {
+                Answer::Done { lines }
+            };
+            // who asked may have gone
+            drop(waiter.reply.send(answer));
         }
     }
 }

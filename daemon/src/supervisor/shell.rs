@@ -16,9 +16,11 @@ use tokio::{select, sync::mpsc, time::sleep_until};
 use super::{
     Source,
     adapter::Adapter,
+    admin::{self, Admin},
     pools::PoolRecord,
     process::{End, Process, reap_strangers},
     relay_process::{Heard, RelayProcess},
+    reload::Reloads,
     runtime_dir::RuntimeDir,
     shim_process::{ShimProcess, gone as shim_gone},
     signals::{Asked, Signals},
@@ -30,6 +32,7 @@ use crate::{
     config::resolved::Daemon,
     control::{
         Channel, ChannelError, FromRelay,
+        admin::Request,
         worker::{FromWorker, MESSAGE_LEN},
     },
     launch::plan::Failure,
@@ -50,11 +53,16 @@ pub(super) struct Shell {
     pub(super) daemon: Daemon,
     pub(super) pools: BTreeMap<PoolId, PoolRecord>,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
+    /// Why workers were not launched, until the machine has them forgotten.
+    pub(super) launch_failures: BTreeMap<WorkerId, String>,
     pub(super) relay: RelayProcess,
     pub(super) shim: Option<ShimProcess>,
     pub(super) spawner: Spawner,
     pub(super) adapter: Adapter,
     pub(super) runtime_dir: RuntimeDir,
+    pub(super) _admin: Admin,
+    /// Who waits for the end of a reload.
+    pub(super) reloads: Reloads,
     pub(super) random: Random,
     pub(super) senders: Senders,
     pub(super) stopping: bool,
@@ -85,12 +93,13 @@ pub(super) struct Senders {
 #[derive(Debug)]
 pub(super) struct Inbox {
     signals: Signals,
+    admin: mpsc::Receiver<admin::Asked>,
     turns: mpsc::Receiver<(WorkerId, Turn)>,
     said: mpsc::Receiver<(WorkerId, FromWorker)>,
 }
 
 /// Both ends.
-pub(super) fn inbox(signals: Signals) -> (Senders, Inbox) {
+pub(super) fn inbox(signals: Signals, admin: mpsc::Receiver<admin::Asked>) -> (Senders, Inbox) {
     let (turns_in, turns) = mpsc::channel(STREAK as usize);
     let (said_in, said) = mpsc::channel(STREAK as usize);
     let senders = Senders {
@@ -99,6 +108,7 @@ pub(super) fn inbox(signals: Signals) -> (Senders, Inbox) {
     };
     let inbox = Inbox {
         signals,
+        admin,
         turns,
         said,
     };
@@ -138,7 +148,9 @@ impl Shell {
                 Some((worker, turn)) = inbox.turns.recv() => self.turned(worker, turn),
                 // 7. The shim's process.
                 () = shim_gone(shim.as_ref()) => self.shim_gone(),
-                // 8. Time; after what happened, so that good news that came in time counts.
+                // 8. Operators' commands.
+                Some(asked) = inbox.admin.recv() => self.admin_asked(asked),
+                // 9. Time; after what happened, so that good news that came in time counts.
                 () = until(self.clock, deadline) => {
                     streak = 0;
                     self.expire();
@@ -211,10 +223,22 @@ impl Shell {
                 tracing::info!("stopping at once");
                 self.stop_at_once();
             }
-            Asked::Reload if self.stopping => tracing::info!("not reloaded: stopping"),
-            Asked::Reload => self.reload(),
+            Asked::Reload => {
+                if let Err(refusal) = self.reload(None) {
+                    tracing::warn!("{}", refusal.reason);
+                }
+            }
             Asked::Unsupported(signal) => tracing::warn!("{signal} is not supported yet: ignored"),
             Asked::Reap => self.reap_strangers(),
+        }
+    }
+
+    fn admin_asked(&mut self, asked: admin::Asked) {
+        match asked.request {
+            Request::Status => self.relay.ask_status(asked),
+            Request::Reload { pool, wait } => {
+                self.reload_asked(pool.as_deref(), wait, asked.reply);
+            }
         }
     }
 
@@ -253,7 +277,7 @@ impl Shell {
             Some(known) if known.description.offered => {
                 known.description.answer_due = None;
                 if known.process.is_some() && !known.description.retired {
-                    let offered = known.offered();
+                    let offered = known.offered(None);
                     self.relay.tell(&offered, Vec::new());
                 }
             }
@@ -275,6 +299,7 @@ impl Shell {
                     tracing::warn!("{} not started: {failure}", known.name());
                     known.process.take().map(Process::reap);
                 }
+                self.launch_failures.insert(worker, failure.to_string());
                 self.tell_machine(Event::LaunchFailed { worker });
                 self.reap_strangers();
             }

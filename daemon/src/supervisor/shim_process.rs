@@ -240,6 +240,7 @@ impl Shell {
     /// Stops gracefully: the shim first.
     pub(super) fn stop(&mut self) {
         self.stopping = true;
+        self.reloads.give_up();
         let limit = self.clock.now().after(self.daemon.shutdown_timeout);
         match &mut self.shim {
             Some(shim) if shim.life.is_some() => {
@@ -259,6 +260,7 @@ impl Shell {
     /// Stops at once, the shim too.
     pub(super) fn stop_at_once(&mut self) {
         self.stopping = true;
+        self.reloads.give_up();
         if let Some(shim) = &mut self.shim {
             shim.listeners.clear();
             shim.due = Due::Never;

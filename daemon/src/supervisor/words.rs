@@ -21,11 +21,23 @@ pub(super) struct Why(pub(super) Cause);
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Cause::ExitCode(code) => write!(f, "{} {code}", self.0),
-            Cause::Signal(number) => write!(f, "{} {}", self.0, signal_name(number)),
-            cause => cause.fmt(f),
-        }
+        let detail = detail(self.0);
+        let space = if detail.is_empty() { "" } else { " " };
+        write!(f, "{}{space}{detail}", self.0)
+    }
+}
+
+/// The number or name that belongs to a cause, or nothing.
+pub(super) fn detail(cause: Cause) -> String {
+    match cause {
+        Cause::ExitCode(code) => code.to_string(),
+        Cause::Signal(number) => signal_name(number),
+        Cause::Requested
+        | Cause::MaximumRequests
+        | Cause::RequestTimeout
+        | Cause::StartupTimeout
+        | Cause::ProtocolError
+        | Cause::NotExecutable => String::new(),
     }
 }
 

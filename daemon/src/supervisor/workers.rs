@@ -152,11 +152,17 @@ impl Worker {
         now.since(self.description.started)
     }
 
-    /// What the relay is told when it is launched; `probe`: whether to ask it if it is ready.
-    pub(super) fn launched(&self, probe: bool) -> (ToRelay, Vec<Arc<OwnedFd>>) {
+    /// What the relay is told when it is launched; `probe`: whether to ask it if it is ready; `fresh`: no relay knows it yet.
+    pub(super) fn launched(
+        &self,
+        probe: bool,
+        fresh: bool,
+        now: Time,
+    ) -> (ToRelay, Vec<Arc<OwnedFd>>) {
         let WorkerDescription {
             pool,
             worker,
+            generation,
             pid,
             socket,
             ..
@@ -165,19 +171,23 @@ impl Worker {
             pool: *pool,
             worker: *worker,
             pid: *pid,
+            generation: *generation,
+            age: self.age(now),
+            fresh,
             socket: socket.clone(),
             probe,
         };
         (message, self.output.to_vec())
     }
 
-    /// What the relay is told when it may be given requests.
-    pub(super) fn offered(&self) -> ToRelay {
+    /// What the relay is told when it may be given requests; `startup`: how long it took, the first time.
+    pub(super) fn offered(&self, startup: Option<Duration>) -> ToRelay {
         ToRelay::WorkerOffered {
             pool: self.description.pool,
             worker: self.description.worker,
             slots: self.keys.threads,
             maximum_requests: self.description.maximum_requests,
+            startup,
         }
     }
 
@@ -201,7 +211,10 @@ impl Worker {
             self.description.answer_due = self.keys.startup_timeout.deadline(now);
         }
         let retired = retired.then(|| (ToRelay::WorkerRetired { pool, worker }, Vec::new()));
-        [self.launched(probe)].into_iter().chain(retired).collect()
+        [self.launched(probe, false, now)]
+            .into_iter()
+            .chain(retired)
+            .collect()
     }
 }
 

@@ -3,7 +3,7 @@
 //! It serves one connection after the other from the socket on descriptor 0, as libfcgi programs do: single-threaded, connections kept
 //! when asked, GET_VALUES answered. Its own reading of the specification, independent of the crate under test.
 //!
-//! Arguments tell it how to start: `ignore-term`, `exit=STATUS` (at once), `generation=TEXT` (shown in answers).
+//! Arguments tell it how to start: `ignore-term`, `exit=STATUS` (at once), `mute` (accepts nothing), `generation=TEXT` (shown in answers).
 //! The query string of a request tells it how to answer; see [`script`].
 
 mod records;
@@ -43,6 +43,9 @@ fn main() -> ExitCode {
                 .thread_block()
                 .expect("TERM can be blocked"),
             ("exit", status) => return ExitCode::from(status.parse::<u8>().unwrap_or(1)),
+            ("mute", _) => loop {
+                std::thread::park();
+            },
             ("generation", text) => text.clone_into(&mut life.generation),
             _ => {
                 tell(&format!("unknown argument {argument}"));

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::drain::Drain;
 use super::queue::Queue;
 use super::requests::Requests;
-use super::vocabulary::{Action, Event, Settings, Snapshot};
-use super::workers::Workers;
-use crate::{PoolState, Random, Time};
+use super::vocabulary::{Action, Event, Settings, Snapshot, WorkerFigures};
+use super::workers::{Worker, Workers};
+use crate::{PoolState, Random, Time, WorkerId};
 
 /// Decides for one pool which request goes to which worker, and when one has waited or run too long.
 ///
@@ -124,6 +124,16 @@ impl Dispatch {
             snapshot.idle = snapshot.idle.saturating_add(worker.free());
         }
         snapshot
+    }
+
+    /// How a worker stands; all zero for one that was never offered.
+    #[must_use]
+    pub fn worker(&self, worker: WorkerId) -> WorkerFigures {
+        let place = self.workers.find(worker);
+        place
+            .and_then(|place| self.workers.at(place))
+            .map(Worker::figures)
+            .unwrap_or_default()
     }
 
     /// Nothing waits and nothing runs.

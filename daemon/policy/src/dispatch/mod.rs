@@ -26,4 +26,6 @@ mod waiting;
 mod workers;
 
 pub use machine::Dispatch;
-pub use vocabulary::{Action, Event, RefusalCause, RequestKey, Retry, Settings, Snapshot};
+pub use vocabulary::{
+    Action, Event, RefusalCause, RequestKey, Retry, Settings, Snapshot, WorkerFigures,
+};

@@ -227,3 +227,12 @@ pub struct Snapshot {
     /// Since when the oldest of them waits.
     pub oldest: Option<Time>,
 }
+
+/// How one worker stands: see [`Snapshot`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerFigures {
+    /// Slots with a request.
+    pub busy: u32,
+    /// Requests it was given in its life.
+    pub handed_out: u64,
+}

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::Place;
 use super::ranks::{Rank, Ranks};
+use super::vocabulary::WorkerFigures;
 use crate::WorkerId;
 
 /// One worker.
@@ -69,6 +70,14 @@ impl Worker {
         match self.standing {
             Standing::Offered => self.slots.saturating_sub(self.busy()),
             Standing::SetAside | Standing::Retired | Standing::Gone => 0,
+        }
+    }
+
+    /// What is shown of it.
+    pub(super) fn figures(&self) -> WorkerFigures {
+        WorkerFigures {
+            busy: self.busy(),
+            handed_out: self.handed_out,
         }
     }
 

@@ -1,5 +1,7 @@
 //! How everything stands: what `stockade status` and the metrics show.
 
+use core::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Generation, PoolId, PoolState, Time, WorkerId};
@@ -59,4 +61,15 @@ pub enum WorkerState {
     Retiring,
     /// The stop-signal or KILL was sent.
     Stopping,
+}
+
+impl fmt::Display for WorkerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Retiring => "retiring",
+            Self::Stopping => "stopping",
+        })
+    }
 }

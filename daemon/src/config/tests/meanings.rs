@@ -56,13 +56,7 @@ fn everything_has_a_default() {
         ("USER", "blog"),
     ];
     let expected = Config {
-        daemon: Daemon {
-            runtime_dir: PathBuf::from("/run/stockade"),
-            relay_user: Some(account("stockade", 400, &[400], "/nonexistent")),
-            relay_threads: 2,
-            log_level: LogLevel::Info,
-            shutdown_timeout: seconds(30),
-        },
+        daemon: default_daemon(),
         pools: vec![Pool {
             name: "blog".to_owned(),
             listen: vec![Listen::Unix(PathBuf::from("/run/blog.sock"))],
@@ -103,6 +97,43 @@ fn everything_has_a_default() {
         shim: None,
     };
     assert_eq!(read(SMALLEST, &Imagined::root()).unwrap(), expected);
+}
+
+fn default_daemon() -> Daemon {
+    Daemon {
+        runtime_dir: PathBuf::from("/run/stockade"),
+        relay_user: Some(account("stockade", 400, &[400], "/nonexistent")),
+        relay_threads: 2,
+        log_level: LogLevel::Info,
+        admin_socket: PathBuf::from("/run/stockade/admin.sock"),
+        status_listen: None,
+        shutdown_timeout: Duration::from_secs(30),
+    }
+}
+
+#[test]
+fn the_admin_socket_is_found_in_a_file_that_is_wrong_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("stockade.toml");
+    for (text, socket) in [
+        ("[pool.blog]\nwsgy = 1\n", "/run/stockade/admin.sock"),
+        (
+            "[daemon]\nruntime-dir = \"/srv/x\"\n[pool",
+            "/srv/x/admin.sock",
+        ),
+        (
+            "[daemon]\nruntime-dir = \"/srv/x\"\nadmin-socket = \"a/b\"\n",
+            "/srv/x/a/b",
+        ),
+        ("[daemon]\nadmin-socket = \"/run/a\"\n", "/run/a"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let found = crate::config::admin_socket(&file, &Imagined::root());
+        assert_eq!(found.unwrap(), PathBuf::from(socket), "{text}");
+    }
+    std::fs::write(&file, "[daemon]\nruntime-dirr = \"/srv/x\"\n").unwrap();
+    let error = crate::config::admin_socket(&file, &Imagined::root()).unwrap_err();
+    assert!(error.to_string().contains("runtime-dir"), "{error}");
 }
 
 #[test]

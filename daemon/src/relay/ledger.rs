@@ -1,0 +1,177 @@
+//! What a pool's thread counts, for the status and the metrics: plain numbers, changed where things happen, read only when somebody
+//! asks.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use stockade_policy::WorkerId;
+
+use super::output::LastLines;
+use crate::control::relay::{Death, Lives};
+
+/// Exits that are remembered.
+const EXITS: usize = 20;
+
+/// The counts of one pool.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// Answers by their status.
+    pub(super) codes: BTreeMap<u16, u64>,
+    /// 503 answers by their cause.
+    pub(super) refused: BTreeMap<String, u64>,
+    pub(super) replays: u64,
+    /// From a request's arrival to the end of its answer.
+    pub(super) request: Histogram,
+    /// From a request's arrival to its hand-out.
+    pub(super) queue_wait: Histogram,
+    /// From a worker's launch until it was ready.
+    pub(super) startup: Histogram,
+    /// Bytes from hosts whose connection has ended, and to them.
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    pub(super) lives: Lives,
+    /// Workers that are gone, the latest first.
+    pub(super) exits: VecDeque<Exit>,
+    /// Gone, but not buried: what they had.
+    departed: BTreeMap<WorkerId, Departed>,
+}
+
+/// What is left of a worker that is gone.
+#[derive(Debug)]
+struct Departed {
+    requests: u64,
+    lines: LastLines,
+}
+
+/// A worker that is gone.
+#[derive(Debug)]
+pub(super) struct Exit {
+    pub(super) worker: WorkerId,
+    pub(super) death: Death,
+    pub(super) requests: u64,
+    pub(super) lines: LastLines,
+}
+
+impl Ledger {
+    /// A request was answered with this status, this long after it had arrived.
+    pub(super) fn answered(&mut self, status: u16) {
+        *self.codes.entry(status).or_default() += 1;
+    }
+
+    /// A request was refused.
+    pub(super) fn refused(&mut self, cause: &str) {
+        match self.refused.get_mut(cause) {
+            Some(count) => *count += 1,
+            None => drop(self.refused.insert(cause.to_owned(), 1)),
+        }
+    }
+
+    /// A worker is gone that had had so many requests.
+    pub(super) fn departed(&mut self, worker: WorkerId, requests: u64, lines: LastLines) {
+        self.departed.insert(worker, Departed { requests, lines });
+    }
+
+    /// A worker that is gone, or was not started, ended so.
+    pub(super) fn buried(&mut self, worker: WorkerId, death: Death) {
+        // of one that was launched the start was counted then
+        self.lives.starts += u64::from(death.not_launched.is_some());
+        *self.lives.exits.entry(death.cause.clone()).or_default() += 1;
+        let (requests, lines) = self
+            .departed
+            .remove(&worker)
+            .map(|left| (left.requests, left.lines))
+            .unwrap_or_default();
+        self.exits.truncate(EXITS - 1);
+        self.exits.push_front(Exit {
+            worker,
+            death,
+            requests,
+            lines,
+        });
+    }
+}
+
+/// How often something took how long.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Histogram {
+    /// How often, by the first of [`BOUNDS`] that it did not exceed; the last: it exceeded all.
+    counts: [u64; BOUNDS.len() + 1],
+    /// All of it together, in seconds.
+    pub(super) sum: f64,
+}
+
+/// In seconds.
+const BOUNDS: [f64; 16] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    60.0,
+];
+
+impl Histogram {
+    /// It took this long once more.
+    pub(super) fn observe(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let place = BOUNDS.partition_point(|bound| *bound < seconds);
+        self.counts[place] += 1;
+        self.sum += seconds;
+    }
+
+    /// How often in all.
+    pub(super) fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Each bound, and how often it was not exceeded.
+    pub(super) fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
+        BOUNDS
+            .iter()
+            .zip(&self.counts)
+            .scan(0, |sum, (bound, count)| {
+                *sum += count;
+                Some((*bound, *sum))
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_counts_up() {
+        let mut histogram = Histogram::default();
+        for milliseconds in [0, 1, 1, 40, 61_000] {
+            histogram.observe(Duration::from_millis(milliseconds));
+        }
+        let counted: Vec<(f64, u64)> = histogram.cumulative().collect();
+        assert_eq!(counted[0], (0.000_5, 1));
+        assert_eq!(counted[1], (0.001, 3));
+        assert_eq!(counted[6], (0.05, 4));
+        assert_eq!(counted[15], (60.0, 4));
+        assert_eq!(histogram.count(), 5);
+        assert!((histogram.sum - 61.042).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_last_exits_are_remembered_with_what_the_worker_had() {
+        let mut ledger = Ledger::default();
+        for number in 1..=25 {
+            ledger.departed(WorkerId(number), number * 10, LastLines::default());
+            let death = Death {
+                pid: 1,
+                at: 0,
+                cause: "signal".to_owned(),
+                detail: "SIGKILL".to_owned(),
+                age: Duration::ZERO,
+                not_launched: None,
+            };
+            ledger.buried(WorkerId(number), death);
+        }
+        assert_eq!(ledger.exits.len(), EXITS);
+        assert_eq!(ledger.exits[0].worker, WorkerId(25));
+        assert_eq!(ledger.exits[0].requests, 250);
+        assert_eq!(ledger.lives.exits["signal"], 25);
+        assert!(ledger.departed.is_empty());
+    }
+}

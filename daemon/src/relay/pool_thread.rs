@@ -1,0 +1,185 @@
+//! A thread and the pools that live on it: the way of a message to its pool.
+
+use std::{collections::BTreeMap, os::fd::OwnedFd, rc::Rc};
+
+use stockade_policy::PoolId;
+use tokio::{
+    sync::{mpsc, watch},
+    task,
+};
+
+use super::{listener, output::LastLines, pool, probe, reading::Reading};
+use crate::{
+    clock::Clock,
+    control::{FromRelay, ToRelay, relay::PoolPlan},
+    descriptor::register,
+};
+
+/// What a pool's thread is told.
+#[derive(Debug)]
+pub(super) enum ToPool {
+    Added {
+        plan: PoolPlan,
+        seed: u64,
+        listeners: Vec<OwnedFd>,
+    },
+    Told(PoolId, ToRelay),
+    /// A worker was launched; what it writes last is kept there.
+    Launched(PoolId, ToRelay, LastLines),
+    /// Say how the pools stand.
+    Read(mpsc::UnboundedSender<Vec<Reading>>),
+    /// The relay ends: cut what is not complete, and say when.
+    CutAll(mpsc::UnboundedSender<()>),
+}
+
+/// A thread with the pools that live on it.
+pub(super) struct PoolThread {
+    clock: Clock,
+    report: mpsc::UnboundedSender<FromRelay>,
+    all_drained: mpsc::UnboundedSender<()>,
+    draining: watch::Receiver<bool>,
+    pools: BTreeMap<PoolId, Rc<pool::Pool>>,
+}
+
+impl PoolThread {
+    /// No pools yet. `all_drained` is told once for each that has drained.
+    pub(super) fn new(
+        report: mpsc::UnboundedSender<FromRelay>,
+        all_drained: mpsc::UnboundedSender<()>,
+        draining: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            clock: Clock::start(),
+            report,
+            all_drained,
+            draining,
+            pools: BTreeMap::new(),
+        }
+    }
+
+    /// Does what it is told until nobody is left to tell it anything.
+    pub(super) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<ToPool>) {
+        while let Some(message) = messages.recv().await {
+            match message {
+                ToPool::Added {
+                    plan,
+                    seed,
+                    listeners,
+                } => self.add(plan, seed, listeners),
+                ToPool::CutAll(done) => {
+                    for pool in self.pools.values() {
+                        pool.state().cut_all();
+                    }
+                    drop(done);
+                }
+                ToPool::Told(id, message) => {
+                    if let Some(pool) = self.pools.get(&id) {
+                        tell(pool, message);
+                    }
+                }
+                ToPool::Launched(id, message, lines) => {
+                    if let Some(pool) = self.pools.get(&id) {
+                        worker_launched(pool, message, lines);
+                    }
+                }
+                ToPool::Read(asker) => {
+                    let readings = self.pools.values().map(|pool| pool.state().read());
+                    // who asked may have lost patience
+                    drop(asker.send(readings.collect()));
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, plan: PoolPlan, seed: u64, listeners: Vec<OwnedFd>) {
+        let id = plan.pool;
+        let pool = pool::Pool::new(
+            plan,
+            self.clock,
+            seed,
+            self.report.clone(),
+            self.all_drained.clone(),
+        );
+        task::spawn_local(pool::run_timer(Rc::clone(&pool)));
+        for listener in listeners {
+            match register(listener) {
+                Ok(listener) => {
+                    pool.state().listener_came();
+                    task::spawn_local(listener::run(
+                        Rc::clone(&pool),
+                        listener,
+                        self.draining.clone(),
+                    ));
+                }
+                Err(error) => tracing::error!(
+                    "pool {}: could not register a listening socket: {error}",
+                    pool.name
+                ),
+            }
+        }
+        self.pools.insert(id, pool);
+    }
+}
+
+fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
+    match message {
+        ToRelay::PoolChanged(plan) => pool.state().changed(plan),
+        ToRelay::PoolCounted { lives, .. } => pool.state().ledger.lives = lives,
+        ToRelay::PoolReported { state, .. } => pool.state().reported(state),
+        ToRelay::WorkerOffered {
+            worker,
+            slots,
+            maximum_requests,
+            startup,
+            ..
+        } => {
+            pool.state()
+                .worker_offered(worker, slots, maximum_requests, startup);
+        }
+        ToRelay::WorkerRetired { worker, .. } => pool.state().worker_retired(worker),
+        ToRelay::WorkerOverdue { worker, .. } => pool.state().worker_overdue(worker),
+        ToRelay::WorkerGone { worker, done, .. } => pool.state().worker_gone(worker, done),
+        ToRelay::WorkerBuried { worker, death, .. } => {
+            pool.state().ledger.buried(worker, death);
+        }
+        ToRelay::Begin { .. }
+        | ToRelay::PoolAdded(_)
+        | ToRelay::WorkerLaunched { .. }
+        | ToRelay::StatusAsked
+        | ToRelay::Drain => {}
+    }
+}
+
+fn worker_launched(pool: &Rc<pool::Pool>, message: ToRelay, lines: LastLines) {
+    let ToRelay::WorkerLaunched {
+        worker,
+        pid,
+        generation,
+        age,
+        fresh,
+        socket,
+        probe,
+        ..
+    } = message
+    else {
+        return;
+    };
+    let mut state = pool.state();
+    let launched = pool::Worker {
+        socket: socket.clone(),
+        pid,
+        generation,
+        age: (age, state.clock.now()),
+        tells: !probe,
+        offered: false,
+        retired: false,
+        lines,
+        obituary: Rc::default(),
+        idle: Vec::new(),
+    };
+    state.worker_launched(worker, launched, fresh);
+    drop(state);
+    if probe {
+        task::spawn_local(probe::run(Rc::clone(pool), worker, socket));
+    }
+}
