@@ -1,9 +1,13 @@
 # make run    the hello example on http://127.0.0.1:8000, until Ctrl-C
 # make test   every test
+# make install  the command, the adapter and the systemd unit, to $(DESTDIR)$(PREFIX); after `make build`
 #
-# Both install what they need from the system when run as root on Debian or Ubuntu, and say what is missing otherwise.
+# The first two install what they need from the system when run as root on Debian or Ubuntu, and say what is missing otherwise.
 
-.PHONY: run test cargo
+.PHONY: run test build install cargo
+
+PREFIX ?= /usr/local
+UNITS ?= /etc/systemd/system
 
 STOCKADE_TEST_VENV ?= $(abspath target/venv)
 export STOCKADE_TEST_VENV
@@ -11,9 +15,20 @@ STOCKADE_ADAPTER = $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/libstockade
 
 run: cargo
 	tests/install run
+	$(MAKE) build
+	examples/run hello 8000
+
+build: cargo
 	cargo build --release --locked
 	cargo build --release --locked --package stockade-python
-	examples/run hello 8000
+
+# the command finds the adapter beside itself, behind the link
+install:
+	install -D -t $(DESTDIR)$(PREFIX)/lib/stockade target/release/stockade target/release/libstockade_python.so
+	mkdir -p $(DESTDIR)$(PREFIX)/bin
+	ln -sf $(PREFIX)/lib/stockade/stockade $(DESTDIR)$(PREFIX)/bin/stockade
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/stockade docs/manual.md docs/configuration.md
+	install -D -m 644 -t $(DESTDIR)$(UNITS) conf/systemd/stockade.service
 
 test: cargo
 	tests/install test

@@ -1,8 +1,10 @@
 //! The words of the command line, and their help.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::call::Address;
 
 /// Manages pools of FastCGI application processes behind nginx, Apache or any FastCGI host.
 #[derive(Debug, Parser)]
@@ -39,6 +41,12 @@ pub(crate) enum Command {
     /// changes nothing; a generation that does not come up leaves the old one serving.
     #[command(after_help = RELOAD_EXAMPLE)]
     Reload(Reload),
+    /// Make one FastCGI request and print the answer
+    ///
+    /// The answer is printed as it comes, head and body; what the application writes to FCGI_STDERR goes to standard error.
+    /// Exit codes: 0 a whole answer came, whatever its status; 1 it did not; 69 nobody listens; 77 not permitted.
+    #[command(after_help = CALL_EXAMPLE)]
+    Call(Call),
     /// Become a worker; the daemon starts it
     #[command(hide = true)]
     Launch,
@@ -145,6 +153,48 @@ pub(crate) struct Reload {
     pub(crate) daemon: Daemon,
 }
 
+/// `stockade call`.
+#[derive(Args, Debug)]
+pub(crate) struct Call {
+    /// unix:PATH or HOST:PORT
+    pub(crate) address: Address,
+    /// What to ask for; the path of a script's file calls that script
+    #[arg(default_value = "/")]
+    pub(crate) path: String,
+    /// A FastCGI parameter, over those that a host would send; may be repeated
+    #[arg(short = 'p', long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub(crate) parameters: Vec<(String, String)>,
+    /// REQUEST_METHOD [default: GET, with a body POST]
+    #[arg(short = 'X', long = "method", value_name = "METHOD")]
+    pub(crate) method: Option<String>,
+    /// The body: text, @FILE, or - for standard input
+    #[arg(
+        short = 'd',
+        long = "data",
+        value_name = "BODY",
+        allow_hyphen_values = true
+    )]
+    pub(crate) data: Option<String>,
+    /// How long to wait for the connection, and for each piece of the answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write a name and a value, like HTTP_HOST=example.org".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "write a number of seconds above 0".to_owned())
+}
+
 const EXAMPLE: &str = "\
 Examples: run hello.py on http://127.0.0.1:8000, and what /etc/stockade/stockade.toml configures
   stockade run hello.py
@@ -152,6 +202,12 @@ Examples: run hello.py on http://127.0.0.1:8000, and what /etc/stockade/stockade
 
 Exit codes: 0 ok, 1 failed, 2 wrong usage, 69 daemon not reachable, 75 temporary (address in use),
 77 not permitted, 78 configuration";
+
+const CALL_EXAMPLE: &str = "\
+Examples:
+  stockade call unix:/run/stockade/blog.sock /admin/
+  stockade call 127.0.0.1:9000 /srv/www/index.php -p HTTP_HOST=example.org
+  stockade call ./blog.sock /comments -d 'text=hello'";
 
 const STATUS_EXAMPLE: &str = "\
 Examples:

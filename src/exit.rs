@@ -2,8 +2,10 @@
 
 /// Wrong usage.
 pub(crate) const USAGE: u8 = 2;
-/// The daemon cannot be reached, or what it was asked is not there.
+/// It failed.
 pub(crate) const FAILED: u8 = 1;
+/// The daemon, or what is called, cannot be reached.
+pub(crate) const UNREACHABLE: u8 = 69;
 /// Not permitted.
 pub(crate) const NOT_PERMITTED: u8 = 77;
 /// Something is wrong in the configuration.

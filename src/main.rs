@@ -2,6 +2,7 @@
 //! bundled HTTP host ([`shim`]) is a part of it.
 
 mod ask;
+mod call;
 mod cli;
 mod exit;
 mod reload;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve::serve(&serve),
         Command::Status(status) => status::status(&status),
         Command::Reload(reload) => reload::reload(&reload),
+        Command::Call(call) => call::call(&call),
         Command::Launch => stockade_daemon::launch::main(),
         Command::Relay => stockade_daemon::relay::main(),
         Command::Shim => shim::main(),

@@ -12,6 +12,7 @@ mod support;
 
 mod admin;
 mod apache;
+mod call;
 mod django;
 mod mount;
 mod nginx;
@@ -24,5 +25,6 @@ mod run;
 mod serve;
 mod shim;
 mod status;
+mod systemd;
 mod workers;
 mod wsgi;

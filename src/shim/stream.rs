@@ -20,6 +20,11 @@ impl Stream {
     pub(super) async fn connect(address: &Listen) -> io::Result<Self> {
         Ok(match address {
             Listen::Unix(path) => Self::Unix(UnixStream::connect(path).await?),
+            Listen::Systemd(name) => {
+                return Err(io::Error::other(format!(
+                    "systemd:{name} is no address to connect to"
+                )));
+            }
             Listen::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;

@@ -95,11 +95,19 @@ impl Stockade {
 
     /// A configuration as it is; waits for nothing.
     pub(crate) fn run(site: Site, config: &str) -> Self {
+        Self::start(
+            site,
+            config,
+            command(built::stockade()).stdin(Stdio::null()),
+        )
+    }
+
+    /// The same by a command that becomes `stockade` with the arguments it gets.
+    pub(crate) fn start(site: Site, config: &str, starter: &mut Command) -> Self {
         let file = site.write("stockade.toml", config);
-        let mut child = command(built::stockade())
+        let mut child = starter
             .args(["serve", "-c"])
             .arg(file)
-            .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the built binary can be started");

@@ -275,7 +275,7 @@ fn listen(table: &PoolTable, folder: &Path) -> Result<Vec<Listen>, Problem> {
 fn full_address(address: &Listen, folder: &Path) -> Listen {
     match address {
         Listen::Unix(path) => Listen::Unix(absolute(folder, path)),
-        Listen::Tcp(address) => Listen::Tcp(*address),
+        Listen::Tcp(_) | Listen::Systemd(_) => address.clone(),
     }
 }
 
@@ -350,10 +350,7 @@ fn refuse_shared_addresses(pools: &[PoolTable], folder: &Path, problems: &mut Pr
             continue;
         };
         for address in &given.value {
-            let shown = match full_address(address.get_ref(), folder) {
-                Listen::Unix(path) => format!("unix:{}", path.display()),
-                Listen::Tcp(address) => address.to_string(),
-            };
+            let shown = full_address(address.get_ref(), folder).to_string();
             let Some(other) = taken.insert(shown.clone(), &table.name) else {
                 continue;
             };

@@ -123,6 +123,8 @@ pub enum Listen {
     Unix(PathBuf),
     /// `HOST:PORT`.
     Tcp(SocketAddr),
+    /// `systemd:NAME`: the sockets that systemd passes under this name (FileDescriptorName of a socket unit).
+    Systemd(String),
 }
 
 impl fmt::Display for Listen {
@@ -130,6 +132,7 @@ impl fmt::Display for Listen {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(address) => address.fmt(f),
+            Self::Systemd(name) => write!(f, "systemd:{name}"),
         }
     }
 }

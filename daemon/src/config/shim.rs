@@ -146,7 +146,18 @@ fn pool(
     let reachable = |address: &&Listen| match address {
         Listen::Unix(_) => may_connect(pool.socket, account),
         Listen::Tcp(_) => true,
+        // only systemd knows where these are
+        Listen::Systemd(_) => false,
     };
+    if pool
+        .listen
+        .iter()
+        .all(|address| matches!(address, Listen::Systemd(_)))
+    {
+        return Err(given.spot.wrong(format!(
+            "is {name:?}, which listens on sockets of systemd alone, and where these are the shim is not told: add an address to the pool's `listen`"
+        )));
+    }
     let address = pool.listen.iter().find(reachable).ok_or_else(|| {
         let who = account.map_or("we ourselves", |account| &account.name);
         given.spot.wrong(format!(

@@ -277,13 +277,17 @@ impl Value for Listen {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Unix(PathBuf::from(path)));
         }
-        if text.starts_with("systemd:") {
-            return Err(wrong(
-                value,
-                format!(
-                    "is {text:?}, but sockets of systemd are not supported yet: write {wanted}"
-                ),
-            ));
+        if let Some(name) = text.strip_prefix("systemd:") {
+            let plain = |c: char| c.is_ascii_graphic() && c != ':';
+            if name.is_empty() || !name.chars().all(plain) {
+                return Err(wrong(
+                    value,
+                    format!(
+                        "is {text:?}, but what follows \"systemd:\" is the FileDescriptorName of a socket unit, like \"systemd:blog\""
+                    ),
+                ));
+            }
+            return Ok(Self::Systemd(name.to_owned()));
         }
         if text.contains('/') {
             return Err(wrong(

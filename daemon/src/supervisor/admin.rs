@@ -22,7 +22,7 @@ use super::{
     sockets::{self, SocketFile},
 };
 use crate::{
-    config::resolved::{Listen, SocketOwner},
+    config::resolved::SocketOwner,
     control::admin::{Answer, MAX_REQUEST, Request},
 };
 
@@ -45,7 +45,7 @@ pub(super) struct Asked {
 /// The socket, while the daemon takes requests.
 #[derive(Debug)]
 pub(super) struct Admin {
-    _file: Option<SocketFile>,
+    _file: SocketFile,
 }
 
 impl Admin {
@@ -58,7 +58,7 @@ impl Admin {
             gid: None,
             mode: 0o600,
         };
-        let bound = sockets::bind_pool(&Listen::Unix(path.to_owned()), owner, 64)?;
+        let bound = sockets::bind_public(path, owner, 64)?;
         let listener = UnixListener::from_std(bound.listener.into())
             .map_err(SupervisorError::step("register the admin socket"))?;
         let (asked, receiver) = mpsc::channel(MOST);

@@ -29,6 +29,26 @@ pub enum SupervisorError {
         "runtime-dir {0} belongs to or can be written by somebody else: change its owner and mode, or name another"
     )]
     Unsafe(PathBuf),
+    /// systemd was to pass a socket, and did not.
+    #[error(
+        "pool {pool} is to listen on systemd:{name}, but {passed}; start this by a unit whose socket unit has FileDescriptorName={name}"
+    )]
+    NotPassed {
+        /// The pool.
+        pool: String,
+        /// The socket's name.
+        name: String,
+        /// What was passed.
+        passed: String,
+    },
+    /// A socket that systemd passed is of no use.
+    #[error("could not listen on systemd:{name}: the socket {why}")]
+    Unfit {
+        /// The socket's name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// There is no adapter to run WSGI applications with.
     #[error("pool {pool} is a WSGI application, but the Python adapter was not found: neither {} nor {} is there", .looked[0].display(), .looked[1].display())]
     NoAdapter {
@@ -69,6 +89,8 @@ impl SupervisorError {
             },
             Self::Unsafe(_) => 77,
             Self::NotASocket(_)
+            | Self::NotPassed { .. }
+            | Self::Unfit { .. }
             | Self::NoAdapter { .. }
             | Self::Relay(_)
             | Self::Shim(_)

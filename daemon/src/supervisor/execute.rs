@@ -254,7 +254,7 @@ impl Shell {
         match state {
             PoolState::Failing => {
                 tracing::warn!("pool {name}: {state}");
-                self.reloads.failed(pool, "failing; the log says why");
+                self.reload_failed(pool, "failing; the log says why");
             }
             PoolState::Starting | PoolState::Serving | PoolState::Stopped => {
                 tracing::info!("pool {name}: {state}");
@@ -262,6 +262,12 @@ impl Shell {
         }
         self.relay
             .tell(&ToRelay::PoolReported { pool, state }, Vec::new());
+        let pools: Vec<(&str, PoolState)> = self
+            .pools
+            .values()
+            .map(|record| (&*record.name, record.state.unwrap_or(PoolState::Starting)))
+            .collect();
+        self.systemd.pools(&pools);
     }
 
     fn finish_reload(&mut self, pool: PoolId, generation: Generation) {
@@ -272,7 +278,7 @@ impl Shell {
         }
         let name = self.pool_name(pool);
         tracing::info!("pool {name}: reload finished: generation {generation} serves");
-        self.reloads.finished(pool, generation);
+        self.reload_finished(pool, generation);
     }
 
     fn abandon_reload(&mut self, pool: PoolId, generation: Generation, cause: Cause) {
@@ -283,7 +289,7 @@ impl Shell {
         tracing::warn!(
             "pool {name}: reload abandoned: generation {generation} did not come up ({why}); the old one goes on"
         );
-        self.reloads.failed(
+        self.reload_failed(
             pool,
             &format!("generation {generation} did not come up ({why}); the old one goes on; the log says more"),
         );

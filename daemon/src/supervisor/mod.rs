@@ -8,6 +8,7 @@
 //! - `pools`, `workers`, `relay_process`, `shim_process`: what is held of each; `process`: a process by its pidfd; `line`: talk with the
 //!   relay; `words`: the log's.
 //! - `spawn`: the only place where processes are started.
+//! - `systemd`: what systemd is told and passes.
 //! - `sockets`, `runtime_dir`, `adapter`, `signals`: what is made, taken or opened at the start.
 //!
 //! It decides nothing about workers: that is `stockade_policy::supervision`.
@@ -27,6 +28,7 @@ mod shim_process;
 mod signals;
 mod sockets;
 mod spawn;
+mod systemd;
 mod words;
 mod workers;
 
@@ -52,6 +54,7 @@ use shell::{Inbox, Shell};
 use shim_process::ShimProcess;
 use signals::Signals;
 use spawn::Spawner;
+use systemd::{Passed, Systemd};
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +94,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
     prctl::set_child_subreaper(true)
         .map_err(io::Error::from)
         .map_err(SupervisorError::step("become a subreaper"))?;
+    let mut passed = Passed::take()?;
     let daemon = config.daemon;
     let mut adapter = Adapter::default();
     adapter.open_for(&config.pools)?;
@@ -102,7 +106,12 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
     };
     let mut pools = BTreeMap::new();
     for (id, pool) in (1..).map(PoolId).zip(config.pools) {
-        pools.insert(id, PoolRecord::bind(id, pool)?);
+        pools.insert(id, PoolRecord::bind(id, pool, &mut passed)?);
+    }
+    for name in passed.left() {
+        tracing::warn!(
+            "systemd has passed a socket {name}, which no pool listens on: it is closed; `listen` takes it as \"systemd:{name}\""
+        );
     }
     let mut random = Random::new(seed()?);
     if let Some(shim) = &mut shim {
@@ -125,6 +134,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
         runtime_dir,
         _admin: admin,
         reloads: Reloads::default(),
+        systemd: Systemd::new(),
         random,
         senders,
         stopping: false,

@@ -7,6 +7,7 @@ use stockade_policy::{Generation, PoolId, PoolState, dispatch, supervision};
 use super::{
     error::SupervisorError,
     sockets::{self, SocketFile},
+    systemd::Passed,
 };
 use crate::{
     config::resolved::{Listen, Pool},
@@ -45,19 +46,31 @@ pub(super) struct PoolRecord {
 }
 
 impl PoolRecord {
-    /// Binds the pool's sockets.
-    pub(super) fn bind(id: PoolId, config: Pool) -> Result<Self, SupervisorError> {
+    /// Binds the pool's sockets, or takes those that systemd has passed.
+    pub(super) fn bind(
+        id: PoolId,
+        config: Pool,
+        passed: &mut Passed,
+    ) -> Result<Self, SupervisorError> {
         let (mut listeners, mut files) = (Vec::new(), Vec::new());
         for listen in &config.listen {
-            let bound = sockets::bind_pool(listen, config.socket, config.listen_backlog)?;
-            listeners.push(Arc::new(bound.listener));
-            files.extend(bound.file);
+            match listen {
+                Listen::Unix(path) => {
+                    let bound = sockets::bind_public(path, config.socket, config.listen_backlog)?;
+                    listeners.push(bound.listener);
+                    files.push(bound.file);
+                }
+                Listen::Tcp(address) => {
+                    listeners.push(sockets::bind_tcp(*address, config.listen_backlog)?.into());
+                }
+                Listen::Systemd(name) => listeners.extend(passed.of(name, &config.name)?),
+            }
         }
         let keys = Arc::new(config);
         Ok(Self {
             id,
             name: keys.name.clone(),
-            listeners,
+            listeners: listeners.into_iter().map(Arc::new).collect(),
             files,
             state: None,
             served: false,

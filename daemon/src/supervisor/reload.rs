@@ -118,7 +118,21 @@ impl Shell {
                 pools.extend(self.reload_pool(keys));
             }
         }
+        self.systemd.reloading(pools.keys().copied());
         Ok(Begun { pools, waits })
+    }
+
+    /// The pool's new generation serves.
+    pub(super) fn reload_finished(&mut self, pool: PoolId, generation: Generation) {
+        let how = format!("generation {generation} serves");
+        self.reloads.ended(pool, &how, false);
+        self.systemd.reloaded(pool);
+    }
+
+    /// The pool's new generation was given up, or is down.
+    pub(super) fn reload_failed(&mut self, pool: PoolId, why: &str) {
+        self.reloads.ended(pool, why, true);
+        self.systemd.reloaded(pool);
     }
 
     /// The pools' keys as they are now, and what of them takes effect at the next start only.
@@ -188,16 +202,6 @@ impl Reloads {
             reply,
         });
         self.answer();
-    }
-
-    /// The pool's new generation serves.
-    pub(super) fn finished(&mut self, pool: PoolId, generation: Generation) {
-        self.ended(pool, &format!("generation {generation} serves"), false);
-    }
-
-    /// The pool's new generation was given up, or is down.
-    pub(super) fn failed(&mut self, pool: PoolId, why: &str) {
-        self.ended(pool, why, true);
     }
 
     /// The daemon stops: nothing is to be waited for.

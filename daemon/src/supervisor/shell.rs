@@ -25,6 +25,7 @@ use super::{
     shim_process::{ShimProcess, gone as shim_gone},
     signals::{Asked, Signals},
     spawn::{Launch, Spawner},
+    systemd::Systemd,
     workers::Worker,
 };
 use crate::{
@@ -63,6 +64,7 @@ pub(super) struct Shell {
     pub(super) _admin: Admin,
     /// Who waits for the end of a reload.
     pub(super) reloads: Reloads,
+    pub(super) systemd: Systemd,
     pub(super) random: Random,
     pub(super) senders: Senders,
     pub(super) stopping: bool,

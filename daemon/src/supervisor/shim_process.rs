@@ -241,6 +241,7 @@ impl Shell {
     pub(super) fn stop(&mut self) {
         self.stopping = true;
         self.reloads.give_up();
+        self.systemd.stopping();
         let limit = self.clock.now().after(self.daemon.shutdown_timeout);
         match &mut self.shim {
             Some(shim) if shim.life.is_some() => {
@@ -261,6 +262,7 @@ impl Shell {
     pub(super) fn stop_at_once(&mut self) {
         self.stopping = true;
         self.reloads.give_up();
+        self.systemd.stopping();
         if let Some(shim) = &mut self.shim {
             shim.listeners.clear();
             shim.due = Due::Never;

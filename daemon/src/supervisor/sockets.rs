@@ -28,19 +28,19 @@ use nix::{
 };
 
 use super::error::SupervisorError;
-use crate::config::resolved::{Listen, SocketOwner};
+use crate::config::resolved::SocketOwner;
 
 /// The backlog of a worker's socket beyond its slots, for the relay connects once a slot: probes, knocks, connections that it has
 /// let go of and the worker has not taken yet.
 const WORKER_BACKLOG: u32 = 128;
 
-/// A socket of a pool: bound and listening, non-blocking.
+/// A unix socket: bound and listening, non-blocking.
 #[derive(Debug)]
 pub(super) struct Bound {
     /// The socket.
     pub(super) listener: OwnedFd,
-    /// Its name, when it has one.
-    pub(super) file: Option<SocketFile>,
+    /// Its name.
+    pub(super) file: SocketFile,
 }
 
 /// A socket's name in the file system. Goes with this value, unless somebody else has taken the name since.
@@ -50,28 +50,17 @@ pub(super) struct SocketFile {
     inode: (u64, u64),
 }
 
-/// Binds one of a pool's `listen`. A socket file on which nobody answers is replaced.
-pub(super) fn bind_pool(
-    listen_on: &Listen,
+/// Binds a unix socket that others connect to. A socket file on which nobody answers is replaced.
+pub(super) fn bind_public(
+    path: &Path,
     owner: SocketOwner,
     backlog: i32,
 ) -> Result<Bound, SupervisorError> {
-    match listen_on {
-        Listen::Unix(path) => {
-            remove_stale(path)?;
-            let failed = || SupervisorError::step(format!("listen on unix:{}", path.display()));
-            let (listener, file) = bind_unix(path, owner, backlog).map_err(failed())?;
-            set_nonblocking(&listener).map_err(failed())?;
-            Ok(Bound {
-                listener,
-                file: Some(file),
-            })
-        }
-        Listen::Tcp(address) => Ok(Bound {
-            listener: bind_tcp(*address, backlog)?.into(),
-            file: None,
-        }),
-    }
+    remove_stale(path)?;
+    let failed = || SupervisorError::step(format!("listen on unix:{}", path.display()));
+    let (listener, file) = bind_unix(path, owner, backlog).map_err(failed())?;
+    set_nonblocking(&listener).map_err(failed())?;
+    Ok(Bound { listener, file })
 }
 
 /// Binds a TCP address, non-blocking.
@@ -212,7 +201,7 @@ mod tests {
     };
 
     fn bind_blog(path: &Path) -> Result<Bound, SupervisorError> {
-        bind_pool(&Listen::Unix(path.to_owned()), OWNER, 16)
+        bind_public(path, OWNER, 16)
     }
 
     #[test]
@@ -275,7 +264,7 @@ mod tests {
     fn a_taken_port_is_temporary() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let error = bind_pool(&Listen::Tcp(address), OWNER, 16).unwrap_err();
+        let error = bind_tcp(address, 16).unwrap_err();
         assert_eq!(error.exit_code(), 75);
         assert!(error.to_string().contains(&address.to_string()));
     }
