@@ -15,6 +15,7 @@
 
 pub mod dispatch;
 pub mod supervision;
+pub mod upstream;
 
 mod backoff;
 mod ids;

@@ -356,3 +356,33 @@ fn a_saved_machine_goes_on_as_the_one_it_was_saved_from() {
         serde_json::to_string(&copy).unwrap()
     );
 }
+
+#[test]
+fn a_service_is_ready_when_it_has_run_for_a_while() {
+    play(
+        "0            add ready-after=1000       | report starting, start 1 g1
+         20           launched 1                 |
+         1020..1020   tick                       | offer 1, report serving
+         9000         signal 1 11                | forget 1 signal, start 2 g1, report starting
+         9020         launched 2                 |
+         9500         exit 2 1                   | forget 2 exit-code failed waits
+         9875..10000  tick                       | start 3 g1
+         10010        launched 3                 |
+         11010..11010 tick                       | offer 3, report serving
+         12000        exit 3 0                   | forget 3 exit-code, start 4 g1, report starting",
+    );
+}
+
+#[test]
+fn a_service_may_say_that_it_is_ready() {
+    play(
+        "0            add ready-after=1000       | report starting, start 1 g1
+         20           launched 1                 |
+         30           ready 1                    | offer 1, report serving
+         5000         reload                     | start 2 g2
+         5010         launched 2                 |
+         6010..6010   tick                       | offer 2, retire 1 requested, finish-reload g2
+         6011         drained 1                  | stop 1 requested
+         6100         signal 1 15                | forget 1 requested",
+    );
+}

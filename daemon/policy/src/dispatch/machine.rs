@@ -94,6 +94,7 @@ impl Dispatch {
         let now = self.advance(now);
         self.expire_waiting(now);
         self.time_out_running(now);
+        self.hand_out_waiting(now);
         self.settle_entry(now);
     }
 

@@ -41,6 +41,9 @@ impl Dispatch {
     }
 
     pub(super) fn worker_broke(&mut self, id: WorkerId) {
+        if self.settings.shared {
+            return;
+        }
         if let Some(place) = self.workers.find(id) {
             self.workers.enter(place, Standing::SetAside);
             self.report(place, Report::Broken);

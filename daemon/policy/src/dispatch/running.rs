@@ -182,6 +182,10 @@ impl Dispatch {
                 {
                     self.requests.remove(key.index);
                     self.act(Action::TimeOut { request: key });
+                    if self.settings.shared {
+                        self.leave_worker(run, Slot::Freed, now);
+                        continue;
+                    }
                     self.workers.enter(worker, Standing::SetAside);
                     self.report(worker, Report::TimedOut);
                     self.leave_worker(run, Slot::Lost, now);

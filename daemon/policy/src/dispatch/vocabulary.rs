@@ -40,6 +40,9 @@ pub struct Settings {
     pub retry: Retry,
     /// `retry-limit`: replays of one request.
     pub retry_limit: u32,
+    /// `upstream`: a worker is an address with processes of somebody else's behind it. That one of them takes too long, or does not
+    /// speak FastCGI, is no reason to use the others no more.
+    pub shared: bool,
 }
 
 /// Why nothing of a request was written to a worker (503, manual section 4).
@@ -74,7 +77,7 @@ pub enum Event {
     WorkerOffered {
         /// The worker.
         worker: WorkerId,
-        /// Requests at a time; at least 1.
+        /// Requests at a time; 0: none, for it is a service.
         slots: u32,
         /// Requests in its life, jitter applied; 0: no limit.
         maximum_requests: u64,

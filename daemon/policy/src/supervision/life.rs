@@ -36,6 +36,8 @@ pub(super) enum Effect {
     Ready,
     /// It has served its first request.
     Served,
+    /// It became ready, and that is all that can be asked of it.
+    Proven,
     /// It failed, and is gone or on its way.
     Failed(Cause),
 }
@@ -91,8 +93,10 @@ pub(super) struct Life {
     since: Time,
     /// There is an exit to wait for: a launch can no longer fail.
     launched: bool,
-    /// It has answered a request.
+    /// It has answered a request, or can be asked none.
     served: bool,
+    /// When a worker that can be asked nothing is ready.
+    proof: Option<Time>,
     state: State,
 }
 
@@ -119,6 +123,7 @@ impl Life {
             since: context.now(),
             launched: false,
             served: false,
+            proof: None,
             state: State::Starting {
                 deadline: settings.startup_timeout.deadline(context.now()),
             },
@@ -127,12 +132,13 @@ impl Life {
 
     // What happened to it.
 
-    pub(super) fn launched(&mut self, _context: &mut Context) -> Effect {
+    pub(super) fn launched(&mut self, context: &mut Context) -> Effect {
         if mem::replace(&mut self.launched, true) {
-            Effect::Stale
-        } else {
-            Effect::Taken
+            return Effect::Stale;
         }
+        let ready_after = self.settings.ready_after;
+        self.proof = ready_after.map(|wait| context.now().after(wait));
+        Effect::Taken
     }
 
     pub(super) fn launch_failed(&mut self, context: &mut Context) -> Effect {
@@ -163,7 +169,12 @@ impl Life {
                 context.act(Action::OfferWorker {
                     worker: self.worker,
                 });
-                Effect::Ready
+                if self.settings.ready_after.is_some() {
+                    self.served = true;
+                    Effect::Proven
+                } else {
+                    Effect::Ready
+                }
             }
             State::Ready { .. }
             | State::Retiring { .. }
@@ -290,6 +301,9 @@ impl Life {
             return Effect::Stale;
         }
         match self.state {
+            State::Starting { .. } if self.proof.is_some_and(|proof| proof <= context.now()) => {
+                self.ready(context)
+            }
             State::Starting { .. } => {
                 let cause = Cause::StartupTimeout;
                 self.terminate(End::failure(cause), false, context);
@@ -394,9 +408,10 @@ impl Life {
     }
 
     /// When [`Life::expire`] has something to do.
-    pub(super) const fn deadline(&self) -> Option<Time> {
+    pub(super) fn deadline(&self) -> Option<Time> {
         match self.state {
-            State::Starting { deadline } | State::Retiring { deadline, .. } => deadline,
+            State::Starting { deadline } => deadline.into_iter().chain(self.proof).min(),
+            State::Retiring { deadline, .. } => deadline,
             State::Stopping { deadline, .. } => Some(deadline),
             State::Killing { again, .. } => Some(again),
             State::Ready { .. } | State::Gone { .. } => None,
@@ -469,15 +484,6 @@ impl Life {
         );
         self.state = next;
         self.since = context.now();
-    }
-}
-
-impl From<Exit> for Cause {
-    fn from(exit: Exit) -> Self {
-        match exit {
-            Exit::Code(status) => Self::ExitCode(status),
-            Exit::Signal(signal) => Self::Signal(signal),
-        }
     }
 }
 

@@ -169,6 +169,12 @@ impl Pool {
             Effect::Stale => return false,
             Effect::Taken => self.forget_if_gone(worker, context),
             Effect::Ready => self.note_ready(generation, context),
+            Effect::Proven => {
+                self.note_ready(generation, context);
+                if generation == self.accepted.generation {
+                    self.health.serve();
+                }
+            }
             Effect::Served => {
                 if generation == self.accepted.generation {
                     self.health.serve();

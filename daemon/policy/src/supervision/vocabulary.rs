@@ -23,6 +23,8 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// `backoff-initial`, `backoff-maximum`.
     pub backoff: Backoff,
+    /// `service`: a worker that has run this long is ready, and has shown its health; it gets no requests that could show it.
+    pub ready_after: Option<Duration>,
 }
 
 /// Why a worker's life ended or is to end (manual, section 8: causes of exits).
@@ -69,6 +71,15 @@ pub enum Exit {
     Code(i32),
     /// Ended by a signal.
     Signal(i32),
+}
+
+impl From<Exit> for Cause {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Code(status) => Self::ExitCode(status),
+            Exit::Signal(signal) => Self::Signal(signal),
+        }
+    }
 }
 
 /// What happened.

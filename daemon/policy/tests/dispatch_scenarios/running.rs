@@ -1,6 +1,8 @@
 //! From the hand-out to the end: `request-timeout`, hosts that leave, what is said late.
 
-use crate::timeline::run;
+use stockade_policy::dispatch::Settings;
+
+use crate::timeline::{run, run_with, settings};
 
 #[test]
 fn request_timeout_is_exact_and_the_slot_is_lost() {
@@ -23,6 +25,26 @@ fn request_timeout_is_exact_and_the_slot_is_lost() {
          5011 gone 1
          5011 slots 0 0 1
          5012 offer 2 1  -> hand c 2");
+}
+
+#[test]
+fn behind_a_shared_address_a_request_that_times_out_is_its_own_affair() {
+    let shared = Settings {
+        shared: true,
+        ..settings()
+    };
+    run_with(
+        shared,
+        "0 offer 1 2
+         0 arrive a      -> hand a 1
+         10 arrive b     -> hand b 1
+         4500 arrive c
+         5000 timeout    -> time-out a; hand c 1
+         5001 broke 1
+         5002 head b
+         5002 end b      -> served 1
+         5003 arrive d   -> hand d 1",
+    );
 }
 
 #[test]

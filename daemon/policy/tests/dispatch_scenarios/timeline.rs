@@ -20,6 +20,7 @@ pub(crate) fn settings() -> Settings {
         request_timeout: Limit::of(Duration::from_secs(5)),
         retry: Retry::Idempotent,
         retry_limit: 1,
+        shared: false,
     }
 }
 

@@ -29,8 +29,12 @@ impl Model {
                 let Life::Running(run) = self.live(request).life else {
                     panic!("timed out while it was not running");
                 };
-                self.lose(request, run.worker);
-                self.set_aside(run.worker, "timed-out");
+                if self.settings.shared {
+                    self.leave(request, run.worker);
+                } else {
+                    self.lose(request, run.worker);
+                    self.set_aside(run.worker, "timed-out");
+                }
             }
             Action::CutOff { request } => {
                 assert_eq!(self.live(request).life, Life::Overdue);

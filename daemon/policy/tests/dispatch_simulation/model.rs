@@ -100,6 +100,7 @@ impl Model {
                 }
                 self.forget_gone(worker);
             }
+            Event::WorkerBroke { .. } if self.settings.shared => {}
             Event::WorkerBroke { worker } => self.set_aside(worker, "broken"),
             Event::PoolReported { state } => self.pool = state,
             Event::RequestArrived {
@@ -266,6 +267,13 @@ impl Model {
         if !known.gone {
             known.lost += 1;
         }
+        self.forget_gone(worker);
+    }
+
+    /// The request was answered for the worker, and its slot is free.
+    pub(crate) fn leave(&mut self, request: RequestKey, worker: WorkerId) {
+        self.requests.remove(&request);
+        self.worker(worker).running -= 1;
         self.forget_gone(worker);
     }
 

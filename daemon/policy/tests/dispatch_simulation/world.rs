@@ -360,6 +360,7 @@ fn some_settings(random: &mut Random) -> Settings {
             _ => Retry::Idempotent,
         },
         retry_limit: below(random, 4),
+        shared: random.below(4) == 0,
     }
 }
 

@@ -128,15 +128,22 @@ impl Laws {
                 worker,
                 generation,
             } => self.start(pool, worker, generation, now),
-            Action::OfferWorker { worker } => {
-                let worker = self.worker(worker);
+            Action::OfferWorker { worker: id } => {
+                let worker = self.worker(id);
                 assert!(
                     !worker.offered && worker.told == Told::Nothing,
                     "offered twice"
                 );
                 worker.offered = true;
                 let (pool, generation) = (worker.pool, worker.generation);
-                self.pool(pool).ready_once.insert(generation);
+                let pool = self.pool(pool);
+                pool.ready_once.insert(generation);
+                // a service has shown all that it can
+                let proven = pool.settings[&generation].ready_after.is_some();
+                if proven && generation == pool.accepted {
+                    pool.not_before = Time::default();
+                }
+                self.worker(id).served |= proven;
             }
             Action::RetireWorker { worker, cause } => self.retire(worker, cause, now),
             Action::StopWorker {

@@ -118,10 +118,12 @@ fn settings(words: &[&str]) -> Settings {
             initial: Duration::from_millis(500),
             maximum: Duration::from_secs(60),
         },
+        ready_after: None,
     };
     for (key, value) in words.iter().filter_map(|word| word.split_once('=')) {
         let millis = value.parse().ok().map(Duration::from_millis);
         match key {
+            "ready-after" => settings.ready_after = millis,
             "processes" => settings.processes = value.parse().expect(value),
             "surge" => settings.surge = value.parse().expect(value),
             "startup" => settings.startup_timeout = Limit(millis),

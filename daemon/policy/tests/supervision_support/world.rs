@@ -412,6 +412,7 @@ impl World {
                 initial: Duration::from_millis(500),
                 maximum: Duration::from_secs(60),
             },
+            ready_after: self.chance(8).then_some(Duration::from_secs(1)),
         }
     }
 

@@ -147,6 +147,7 @@ fn feed(event: &str, life: &mut Life, context: &mut Context) -> String {
         Effect::Taken => "taken",
         Effect::Ready => "ready",
         Effect::Served => "served",
+        Effect::Proven => "proven",
         Effect::Failed(_) => "failed",
     }
     .to_owned()
@@ -246,5 +247,6 @@ const fn settings() -> Settings {
             initial: Duration::from_millis(500),
             maximum: Duration::from_secs(60),
         },
+        ready_after: None,
     }
 }
