@@ -169,7 +169,10 @@ fn workers(workers: &[WorkerStatus]) -> String {
             .collect();
         rows.push([
             worker.id.to_string(),
-            worker.pid.to_string(),
+            worker
+                .address
+                .clone()
+                .unwrap_or_else(|| worker.pid.to_string()),
             worker.state.to_string(),
             worker.generation.to_string(),
             ago(worker.age_seconds),

@@ -43,6 +43,13 @@ impl Site {
         path
     }
 
+    /// A program in it, for all.
+    pub(crate) fn program(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.write(name, text);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+        path
+    }
+
     /// A copy in it of a file or folder of the repository (or of what was built from it), for the account of the pools.
     pub(crate) fn copy_for_pool(&self, source: &Path) -> PathBuf {
         let name = source.file_name().expect("what is copied has a name");

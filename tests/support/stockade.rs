@@ -250,14 +250,14 @@ pub(crate) fn configuration(site: &Site, pools: &[Pool]) -> String {
     for pool in pools {
         let Pool { name, keys } = pool;
         writeln!(config, "[pool.{name}]").expect("text can be written to");
-        if !keys
-            .lines()
-            .any(|line| line.trim().starts_with("listen = "))
-        {
+        let has = |key: &str| keys.lines().any(|line| line.trim().starts_with(key));
+        if !has("listen = ") && !has("service = ") {
             let address = format!("unix:{}", socket(site, name).display());
             writeln!(config, "listen = [{address:?}]").expect("text can be written to");
         }
-        if tools::root() && !keys.lines().any(|line| line.trim().starts_with("user = ")) {
+        if tools::root() && has("upstream = ") {
+            writeln!(config, "socket-group = {POOL_USER:?}").expect("text can be written to");
+        } else if tools::root() && !has("user = ") {
             tools::account(POOL_USER);
             writeln!(config, "user = {POOL_USER:?}").expect("text can be written to");
         }

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use super::{
     errors::{Place, Problem},
     file::{Given, PoolKeys, PoolTable, Spot},
-    resolved::{Account, SocketOwner},
+    resolved::{Account, Listen, SocketOwner},
     surroundings::{Surroundings, User},
 };
 
@@ -166,11 +166,25 @@ pub(super) fn socket(
         Some(given) => Some(our_group(given, surroundings, &surroundings.gids())?),
         None => shim.or(account).map(|account| account.gid),
     };
+    if let (true, None, None, Some(upstream)) = (root, uid, gid, &keys.upstream)
+        && listens_on_unix(keys)
+    {
+        return Err(upstream.spot.wrong(
+            "has no account of ours that the pool's unix socket could belong to: set `socket-user` or `socket-group` to the host's, like socket-group = \"www-data\"",
+        ));
+    }
     let mode = keys
         .socket_mode
         .as_ref()
         .map_or(0o660, |given| given.value.0);
     Ok(SocketOwner { uid, gid, mode })
+}
+
+fn listens_on_unix(keys: &PoolKeys) -> bool {
+    let addresses = keys.listen.iter().flat_map(|given| &given.value);
+    addresses
+        .into_iter()
+        .any(|address| matches!(address.get_ref(), Listen::Unix(_)))
 }
 
 /// Who we are ourselves: what a worker is told in USER and HOME when it stays who we are.

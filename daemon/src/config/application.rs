@@ -1,4 +1,4 @@
-//! What runs: `wsgi` or `command`, every file it needs found, and the environment it runs in.
+//! What runs: `wsgi`, `command`, `upstream` or `service`, every file it needs found, and the environment it runs in.
 
 use std::{
     collections::BTreeMap,
@@ -11,11 +11,11 @@ use toml::Spanned;
 
 use super::{
     errors::Problem,
-    file::{Given, PoolKeys, PoolTable},
-    resolve::absolute,
-    resolved::{Account, Application},
+    file::{Given, PoolKeys, PoolTable, Spot},
+    resolve::{LONGEST_SOCKET_PATH, absolute},
+    resolved::{Account, Application, Listen},
     surroundings::{Found, Surroundings},
-    values::Word,
+    values::{UpstreamAddress, Word},
 };
 
 /// The pool's application; its relative paths begin in `base`.
@@ -24,20 +24,57 @@ pub(super) fn application(
     base: &Path,
     surroundings: &dyn Surroundings,
 ) -> Result<Application, Problem> {
-    match (&pool.keys.wsgi, &pool.keys.command) {
-        (Some(_), Some(command)) => Err(command.spot.wrong(
-            "is set beside `wsgi`, but a pool runs exactly one application: remove one of them",
-        )),
-        (None, None) => Err(pool.missing("there is no application: set `wsgi` or `command`")),
-        (Some(wsgi), None) => Ok(Application::Wsgi {
+    let keys = &pool.keys;
+    exactly_one(pool)?;
+    if let Some(wsgi) = &keys.wsgi {
+        Ok(Application::Wsgi {
             target: target(wsgi, base, surroundings)?,
             interpreter: interpreter(pool, base, surroundings)?,
-            python_path: python_path(&pool.keys, base),
-        }),
-        (None, Some(given)) => {
-            refuse_python(&pool.keys)?;
-            command(given, base, surroundings).map(Application::Command)
-        }
+            python_path: python_path(keys, base),
+        })
+    } else if let Some(given) = &keys.command {
+        refuse(
+            keys,
+            PYTHON,
+            "with `command`: remove it, or run the application with `wsgi`",
+        )?;
+        command(given, base, surroundings).map(Application::Command)
+    } else if let Some(given) = &keys.service {
+        refuse(keys, PYTHON, "with `service`: remove it")?;
+        refuse(
+            keys,
+            OF_REQUESTS,
+            "with `service`, which gets no requests: remove it",
+        )?;
+        command(given, base, surroundings).map(Application::Service)
+    } else if let Some(given) = &keys.upstream {
+        refuse(keys, PYTHON, "with `upstream`: remove it")?;
+        refuse(
+            keys,
+            OF_PROCESSES,
+            "with `upstream`, whose processes are somebody else's: remove it",
+        )?;
+        upstream(given, base).map(Application::Upstream)
+    } else {
+        Err(pool.missing("there is no application: set `wsgi`, `command`, `upstream` or `service`"))
+    }
+}
+
+fn exactly_one(pool: &PoolTable) -> Result<(), Problem> {
+    let keys = &pool.keys;
+    let all = [
+        keys.wsgi.as_ref().map(|given| &given.spot),
+        keys.command.as_ref().map(|given| &given.spot),
+        keys.upstream.as_ref().map(|given| &given.spot),
+        keys.service.as_ref().map(|given| &given.spot),
+    ];
+    let mut set = all.into_iter().flatten();
+    match (set.next(), set.next()) {
+        (Some(first), Some(second)) => Err(second.wrong(format!(
+            "is set beside `{}`, but a pool runs exactly one application: remove one of them",
+            first.key
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -193,18 +230,88 @@ fn python_path(keys: &PoolKeys, base: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A pool with a `command` has no use for Python's keys, and is given SCRIPT_NAME as the host sends it; in `[defaults]` they are for
-/// other pools.
-fn refuse_python(keys: &PoolKeys) -> Result<(), Problem> {
-    let home = keys.python_home.as_ref().map(|given| &given.spot);
-    let path = keys.python_path.as_ref().map(|given| &given.spot);
-    let mount = keys.mount.as_ref().map(|given| &given.spot);
-    let given = [home, path, mount];
-    match given.into_iter().flatten().find(|spot| spot.own()) {
-        Some(spot) => Err(spot
-            .wrong("has no meaning with `command`: remove it, or run the application with `wsgi`")),
+/// Refuses keys that have no meaning in this pool; in `[defaults]` they are for other pools.
+fn refuse(keys: &PoolKeys, without_meaning: &[&str], why: &str) -> Result<(), Problem> {
+    let idle = |spot: &&Spot| spot.own() && without_meaning.contains(&spot.key);
+    match keys.spots().into_iter().find(idle) {
+        Some(spot) => Err(spot.wrong(format!("has no meaning {why}"))),
         None => Ok(()),
     }
+}
+
+/// Keys of Python applications. SCRIPT_NAME is given to others as the host sends it.
+const PYTHON: &[&str] = &["python-home", "python-path", "mount"];
+/// Keys about requests and where they come from.
+const OF_REQUESTS: &[&str] = &[
+    "listen",
+    "socket-user",
+    "socket-group",
+    "socket-mode",
+    "listen-backlog",
+    "threads",
+    "request-timeout",
+    "queue-timeout",
+    "queue-limit",
+    "graceful-timeout",
+    "maximum-requests",
+    "retry",
+    "retry-limit",
+];
+/// Keys about processes of ours.
+const OF_PROCESSES: &[&str] = &[
+    "processes",
+    "user",
+    "group",
+    "home",
+    "umask",
+    "environment",
+    "lang",
+    "locale",
+    "startup-timeout",
+    "graceful-timeout",
+    "shutdown-timeout",
+    "maximum-requests",
+];
+
+/// The addresses, each once.
+fn upstream(
+    given: &Given<Vec<Spanned<UpstreamAddress>>>,
+    base: &Path,
+) -> Result<Vec<Listen>, Problem> {
+    let mut addresses: Vec<Listen> = Vec::new();
+    for address in &given.value {
+        let UpstreamAddress(each) = address.get_ref();
+        let full = match each {
+            Listen::Unix(path) => Listen::Unix(absolute(base, path)),
+            Listen::Tcp(_) | Listen::Systemd(_) => each.clone(),
+        };
+        if let Listen::Unix(path) = &full
+            && path.as_os_str().len() > LONGEST_SOCKET_PATH
+        {
+            return Err(given.spot.wrong_at(
+                address.span(),
+                format!("has {full}: the path of a socket has at most {LONGEST_SOCKET_PATH} bytes"),
+            ));
+        }
+        if addresses.contains(&full) {
+            return Err(given
+                .spot
+                .wrong_at(address.span(), format!("has {full} twice: remove one")));
+        }
+        addresses.push(full);
+    }
+    if addresses.is_empty() {
+        return Err(given.spot.wrong(
+            "is empty: write where the application listens, like [\"unix:/run/php/php-fpm.sock\"]",
+        ));
+    }
+    if addresses.len() > MOST_UPSTREAMS {
+        return Err(given.spot.wrong(format!(
+            "has {} addresses: a pool has at most {MOST_UPSTREAMS}",
+            addresses.len()
+        )));
+    }
+    Ok(addresses)
 }
 
 /// The program made absolute, and its arguments.
@@ -264,5 +371,6 @@ fn in_path(name: &str, surroundings: &dyn Surroundings) -> Option<PathBuf> {
         .find(|program| matches!(surroundings.find(program), Ok(Found::Program)))
 }
 
+const MOST_UPSTREAMS: usize = 256;
 const DEFAULT_LANG: &str = "C.UTF-8";
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

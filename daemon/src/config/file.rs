@@ -15,8 +15,8 @@ use super::{
     errors::{Fault, Place, Problem, Problems},
     resolved::{Listen, LogLevel},
     values::{
-        Count, Environment, HttpListen, Locale, Mode, Mount, Period, StatusListen, Value, Whole,
-        Word,
+        Count, Environment, HttpListen, Locale, Mode, Mount, Period, StatusListen, UpstreamAddress,
+        Value, Whole, Word,
     },
 };
 
@@ -117,6 +117,12 @@ macro_rules! keys {
             /// Tables in the table, which are read elsewhere.
             const TABLES: &[&str] = &[$($($table),*)?];
 
+            /// Where the keys that are set stand.
+            pub(super) fn spots(&self) -> Vec<&Spot> {
+                let spots = [$(self.$field.as_ref().map(|given| &given.spot)),*];
+                spots.into_iter().flatten().collect()
+            }
+
             /// What is not set in `table` is as in `defaults`.
             fn read(
                 table: &DeTable<'_>,
@@ -159,6 +165,8 @@ keys! {
         listen_backlog = "listen-backlog": Whole<1, 2_147_483_647>,
         wsgi = "wsgi": String,
         command = "command": Vec<Spanned<Word>>,
+        upstream = "upstream": Vec<Spanned<UpstreamAddress>>,
+        service = "service": Vec<Spanned<Word>>,
         processes = "processes": Whole<1, 10_000>,
         threads = "threads": Whole<1, 1_000>,
         user = "user": String,
@@ -184,7 +192,7 @@ keys! {
         backoff_maximum = "backoff-maximum": Period,
     }
     later:
-        "allowed-clients" "asgi" "upstream" "service" "environment-file" "inherit-environment" "parameters"
+        "allowed-clients" "asgi" "environment-file" "inherit-environment" "parameters"
         "display-name" "stop-signal" "concurrency" "connections" "multiplex" "preload" "warm-up" "refork-after"
         "stack-size" "switch-interval" "scale" "response-timeout" "total-timeout" "interrupt-timeout"
         "eviction-timeout" "deadlock-timeout" "inactivity-timeout" "connect-timeout" "socket-timeout" "probe"
@@ -339,14 +347,20 @@ fn wrong_name(name: &str) -> Option<&'static str> {
 
 /// A pool that says what it runs does not also run what `[defaults]` say.
 fn prefer_own_application(keys: &mut PoolKeys) {
-    let own_wsgi = keys.wsgi.as_ref().is_some_and(|given| given.spot.own());
-    let own_command = keys.command.as_ref().is_some_and(|given| given.spot.own());
-    if own_wsgi && !own_command {
-        keys.command = None;
+    let own = |spot: Option<&Spot>| spot.is_some_and(Spot::own);
+    let owns = [
+        own(keys.wsgi.as_ref().map(|given| &given.spot)),
+        own(keys.command.as_ref().map(|given| &given.spot)),
+        own(keys.upstream.as_ref().map(|given| &given.spot)),
+        own(keys.service.as_ref().map(|given| &given.spot)),
+    ];
+    if !owns.contains(&true) {
+        return;
     }
-    if own_command && !own_wsgi {
-        keys.wsgi = None;
-    }
+    keys.wsgi.take_if(|given| !given.spot.own());
+    keys.command.take_if(|given| !given.spot.own());
+    keys.upstream.take_if(|given| !given.spot.own());
+    keys.service.take_if(|given| !given.spot.own());
 }
 
 fn subtable<'a, 'i>(

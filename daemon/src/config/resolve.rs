@@ -13,7 +13,7 @@ use super::{
     accounts, application,
     errors::{Fault, Place, Problem, Problems},
     file::{DaemonKeys, File, Given, PoolTable},
-    resolved::{Account, Config, Daemon, Listen, LogLevel, Pool},
+    resolved::{Account, Application, Config, Daemon, Kind, Listen, LogLevel, Pool},
     shim,
     surroundings::{Found, Surroundings},
     values::Period,
@@ -185,8 +185,14 @@ fn pool(
     problems: &mut Problems,
 ) -> Option<Pool> {
     let keys = &table.keys;
-    let listen = problems.keep(listen(table, folder));
-    let account = problems.keep(accounts::worker(table, surroundings));
+    let listen = match keys.service {
+        Some(_) => Some(Vec::new()),
+        None => problems.keep(listen(table, folder)),
+    };
+    let account = match keys.upstream {
+        Some(_) => Some(None),
+        None => problems.keep(accounts::worker(table, surroundings)),
+    };
     let socket = problems.keep(accounts::socket(
         keys,
         account.as_ref().and_then(Option::as_ref),
@@ -198,10 +204,19 @@ fn pool(
     let application = problems.keep(application::application(table, base, surroundings));
     let backoff = problems.keep(backoff(table));
     let (account, application) = (account?, application?);
+    let (processes, threads) = match &application {
+        Application::Wsgi { .. } | Application::Command(_) => {
+            (surroundings.cores().saturating_mul(2).saturating_add(1), 1)
+        }
+        Application::Upstream(addresses) => (
+            u32::try_from(addresses.len()).unwrap_or(u32::MAX),
+            UPSTREAM_THREADS,
+        ),
+        Application::Service(_) => (1, 1),
+    };
     let own = accounts::own(surroundings);
     let environment = application::environment(keys, &application, account.as_ref(), &own);
     let request_timeout = limit(keys.request_timeout.as_ref(), Duration::from_secs(60));
-    let default_processes = surroundings.cores().saturating_mul(2).saturating_add(1);
     Some(Pool {
         name: table.name.clone(),
         listen: listen?,
@@ -209,10 +224,15 @@ fn pool(
         listen_backlog: value(keys.listen_backlog.as_ref(), |given| given.0, 4096)
             .try_into()
             .unwrap_or(i32::MAX),
+        processes: match application.kind() {
+            Kind::Upstream => processes,
+            Kind::Workers | Kind::Service => {
+                value(keys.processes.as_ref(), |given| given.0, processes)
+            }
+        },
         application,
         mount: value(keys.mount.as_ref(), |given| given.0.clone(), String::new()),
-        processes: value(keys.processes.as_ref(), |given| given.0, default_processes),
-        threads: value(keys.threads.as_ref(), |given| given.0, 1),
+        threads: value(keys.threads.as_ref(), |given| given.0, threads),
         account,
         home: home?,
         umask: value(keys.umask.as_ref(), |given| given.0, 0o022),
@@ -395,11 +415,13 @@ fn period(given: Option<&Given<Period>>, default: Duration) -> Duration {
 
 /// As many as go to the relay in one message.
 const MOST_ADDRESSES: usize = 32;
+/// Requests at a time that an address of an upstream gets, where nothing is said.
+const UPSTREAM_THREADS: u32 = 32;
 /// What `graceful-timeout` is longer than `request-timeout` unless it is set.
 const GRACE: Duration = Duration::from_secs(5);
 /// In the runtime-dir.
 const DEFAULT_ADMIN_SOCKET: &str = "admin.sock";
 /// The room of `sun_path` on Linux, less the byte that ends it.
-const LONGEST_SOCKET_PATH: usize = 107;
+pub(super) const LONGEST_SOCKET_PATH: usize = 107;
 /// What a worker's socket adds to `runtime-dir` and the pool's name: "/workers/", ".4294967295.sock".
 const WORKER_SOCKET: usize = 9 + 16;

@@ -71,7 +71,7 @@ pub struct Account {
 pub struct Pool {
     /// NAME.
     pub name: String,
-    /// `listen`; at least one.
+    /// `listen`; at least one, none of a service.
     pub listen: Vec<Listen>,
     /// `socket-user`, `socket-group`, `socket-mode` of unix sockets.
     pub socket: SocketOwner,
@@ -81,11 +81,11 @@ pub struct Pool {
     pub application: Application,
     /// `mount`, without a slash at its end: "" is the root.
     pub mount: String,
-    /// `processes`.
+    /// `processes`; of an upstream its addresses.
     pub processes: u32,
-    /// `threads`: slots per worker.
+    /// `threads`: slots per worker, or per address of an upstream.
     pub threads: u32,
-    /// `user`, `group`; none when the supervisor is not root.
+    /// `user`, `group`; none when the supervisor is not root, and of an upstream.
     pub account: Option<Account>,
     /// `home`: the working directory; `/` when unset.
     pub home: PathBuf,
@@ -203,4 +203,31 @@ pub enum Application {
     },
     /// `command`: any FastCGI program; at least one word, the first looked up in PATH and made absolute.
     Command(Vec<String>),
+    /// `upstream`: where processes that somebody else runs listen; each once, at least one.
+    Upstream(Vec<Listen>),
+    /// `service`: a program that gets no requests; words as in `command`.
+    Service(Vec<String>),
+}
+
+/// The kinds of pools between which a reload cannot change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Workers of ours, which get requests.
+    Workers,
+    /// `upstream`.
+    Upstream,
+    /// `service`.
+    Service,
+}
+
+impl Application {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Wsgi { .. } | Self::Command(_) => Kind::Workers,
+            Self::Upstream(_) => Kind::Upstream,
+            Self::Service(_) => Kind::Service,
+        }
+    }
 }

@@ -41,6 +41,10 @@ pub(super) struct Mode(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HttpListen(pub SocketAddr);
 
+/// One of `upstream`: where a FastCGI program listens, on this machine or another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct UpstreamAddress(pub Listen);
+
 /// An address for `status-listen`, port 0 is one that is free; none: "off".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StatusListen(pub Option<SocketAddr>);
@@ -305,6 +309,23 @@ impl Value for Listen {
             ));
         }
         Ok(Self::Tcp(address))
+    }
+}
+
+/// `unix:PATH` or `IP:PORT`.
+impl Value for UpstreamAddress {
+    fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        let wanted = "an address: \"unix:/run/php/php-fpm.sock\" or \"192.0.2.7:9000\"";
+        let text = string(value, wanted)?;
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty())
+            && !text.contains('\0')
+        {
+            return Ok(Self(Listen::Unix(PathBuf::from(path))));
+        }
+        match tcp(text) {
+            Some(address) => Ok(Self(Listen::Tcp(address))),
+            None => Err(must_be(value, wanted)),
+        }
     }
 }
 

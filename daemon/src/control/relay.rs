@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use stockade_policy::{Generation, PoolId, PoolState, WorkerId, dispatch};
+use stockade_policy::{Backoff, Generation, PoolId, PoolState, WorkerId, dispatch};
 
 use super::status::Processes;
-use crate::config::resolved::LogLevel;
+use crate::config::resolved::{Listen, LogLevel};
 
 /// The version of both vocabularies. A reader takes this one only.
 pub const VERSION: u16 = 1;
@@ -26,6 +26,19 @@ pub struct PoolPlan {
     pub listen: Vec<String>,
     /// The keys that dispatch needs.
     pub settings: dispatch::Settings,
+    /// Where the processes listen, when they are somebody else's.
+    pub upstream: Option<UpstreamPlan>,
+}
+
+/// `upstream`: the relay finds out by itself who answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamPlan {
+    /// The addresses.
+    pub addresses: Vec<Listen>,
+    /// Requests at a time on each.
+    pub slots: u32,
+    /// Between two questions to one that does not answer.
+    pub backoff: Backoff,
 }
 
 /// How a worker ended, for the status.
@@ -101,8 +114,8 @@ pub enum ToRelay {
         age: Duration,
         /// It was launched just now: no relay has been told of it before.
         fresh: bool,
-        /// Its socket.
-        socket: PathBuf,
+        /// Its socket; a service has none.
+        socket: Option<PathBuf>,
         /// Ask it by GET_VALUES whether it is ready, and say `WorkerAnswered`.
         probe: bool,
     },
@@ -112,7 +125,7 @@ pub enum ToRelay {
         pool: PoolId,
         /// The worker.
         worker: WorkerId,
-        /// Requests at a time.
+        /// Requests at a time; 0 of a service.
         slots: u32,
         /// Requests in its life; 0: no limit.
         maximum_requests: u64,

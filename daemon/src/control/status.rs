@@ -84,8 +84,11 @@ pub struct Queue {
 pub struct WorkerStatus {
     /// Its number.
     pub id: WorkerId,
-    /// Its process.
+    /// Its process; 0 of an upstream.
     pub pid: i32,
+    /// Where an upstream listens; none of a worker of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// What it is about.
     pub state: WorkerState,
     /// Its generation.

@@ -5,13 +5,14 @@ use std::{borrow::Cow, io::IoSlice, time::Duration};
 use stockade_policy::{
     Time, WorkerId,
     dispatch::{Action, Event, RefusalCause, RequestKey},
+    upstream,
 };
 use stockade_protocol::{encode, record::RecordType};
 
 use super::{
     answers::{self, Answer, wants_html},
     front::Host,
-    pool::State,
+    pool::{State, Worker},
 };
 use crate::control::FromRelay;
 
@@ -47,14 +48,33 @@ impl State {
                 }
                 Action::Fail { request } => self.fail(request),
                 Action::NoteReplay { request } => self.note_replay(request),
-                Action::ReportServed { worker } => self.say(FromRelay::WorkerServed(worker)),
-                Action::ReportMaximumRequests { worker } => {
-                    self.say(FromRelay::MaximumRequestsReached(worker));
-                }
-                Action::ReportTimedOut { worker } => self.say(FromRelay::RequestTimedOut(worker)),
-                Action::ReportBroken { worker } => self.say(FromRelay::WorkerBroke(worker)),
-                Action::ReportDrained { worker } => self.say(FromRelay::WorkerDrained(worker)),
+                report => self.report(report),
             }
+        }
+    }
+
+    /// What supervision is to know of a worker; of an address of an upstream we are to know it ourselves.
+    fn report(&mut self, report: Action) {
+        let shared = self.upstream.is_some();
+        match report {
+            Action::ReportBroken { worker } if shared => {
+                self.tell_upstream(upstream::Event::WorkerBroke { worker });
+            }
+            Action::ReportDrained { worker } if shared => self.forget_member(worker),
+            _ if shared => {}
+            Action::ReportServed { worker } => self.say(FromRelay::WorkerServed(worker)),
+            Action::ReportMaximumRequests { worker } => {
+                self.say(FromRelay::MaximumRequestsReached(worker));
+            }
+            Action::ReportTimedOut { worker } => self.say(FromRelay::RequestTimedOut(worker)),
+            Action::ReportBroken { worker } => self.say(FromRelay::WorkerBroke(worker)),
+            Action::ReportDrained { worker } => self.say(FromRelay::WorkerDrained(worker)),
+            Action::HandOut { .. }
+            | Action::Refuse { .. }
+            | Action::TimeOut { .. }
+            | Action::CutOff { .. }
+            | Action::Fail { .. }
+            | Action::NoteReplay { .. } => {}
         }
     }
 
@@ -258,6 +278,11 @@ impl State {
     /// For logs.
     pub(super) fn worker_title(&self, worker: WorkerId) -> String {
         match self.workers.get(&worker) {
+            Some(Worker {
+                pid: 0,
+                address: Some(address),
+                ..
+            }) => format!("upstream {address}"),
             Some(known) => format!("worker {worker} (pid {})", known.pid),
             None => format!("worker {worker}"),
         }

@@ -16,6 +16,7 @@ use nix::sys::socket::{self, MsgFlags, Shutdown, recv, shutdown};
 use stockade_protocol::record::HEADER_LEN;
 use tokio::io::unix::AsyncFd;
 
+use super::address::established;
 use crate::descriptor::register;
 
 /// Bytes taken in one read.
@@ -111,6 +112,11 @@ impl Connection {
             received: Cell::new(0),
             sent: Cell::new(0),
         })
+    }
+
+    /// Waits until it has come about.
+    pub(super) async fn established(&self) -> io::Result<()> {
+        established(&self.socket).await
     }
 
     /// Writes the parts, in order, behind what waits already; what the kernel does not take waits. The number of bytes it took.

@@ -3,13 +3,10 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    os::fd::{AsRawFd, OwnedFd},
-    path::Path,
     rc::Rc,
     time::Duration,
 };
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use stockade_policy::{WorkerId, dispatch::RequestKey};
 use stockade_protocol::web_server::WebServer;
 use tokio::{sync::Notify, time::timeout};
@@ -17,6 +14,7 @@ use tokio::{sync::Notify, time::timeout};
 use super::{
     connection::{Connection, End, Peer, drive},
     pool::{Pool, Worker},
+    upstream::CONNECT_TIMEOUT,
 };
 
 /// The id of every request on a connection to a worker.
@@ -57,6 +55,10 @@ impl Obituary {
 pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) worker: WorkerId,
+    /// The connection may not have come about when it was made.
+    under_way: bool,
+    /// News of the worker's end come: it is no process of somebody else's.
+    ours: bool,
     obituary: Rc<Obituary>,
     /// Reads what the worker sends.
     pub(super) web_server: RefCell<WebServer>,
@@ -78,14 +80,17 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects to a worker's socket. The connection is complete when this returns: a unix socket's backlog takes it at once.
+    /// Connects to a worker.
     pub(super) fn connect(
         pool: &Rc<Pool>,
         worker: WorkerId,
         known: &Worker,
     ) -> io::Result<Rc<Self>> {
+        let address = known.address.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let link = Rc::new(Self {
-            connection: Connection::new(connect_unix(&known.socket)?)?,
+            connection: Connection::new(address.connect()?)?,
+            under_way: address.takes_time(),
+            ours: known.pid != 0,
             worker,
             obituary: Rc::clone(&known.obituary),
             web_server: RefCell::new(WebServer::new()),
@@ -125,6 +130,17 @@ impl Link {
         end == End::Broken && self.obituary.done.get() == Some(true)
     }
 
+    /// Waits for a connection that is under way; one that does not come about is no connection.
+    async fn came_about(self: &Rc<Self>) -> bool {
+        let error = match timeout(CONNECT_TIMEOUT, self.connection.established()).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error,
+            Err(_) => io::ErrorKind::TimedOut.into(),
+        };
+        self.pool.state().link_refused(self, &error);
+        false
+    }
+
     /// Lets go of it: the worker sees the connection closed.
     pub(super) fn drop_it(&self) {
         self.request.set(None);
@@ -133,20 +149,15 @@ impl Link {
     }
 }
 
-/// A non-blocking connection to a unix socket.
-pub(super) fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let ours = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    connect(ours.as_raw_fd(), &UnixAddr::new(path)?)?;
-    Ok(ours)
-}
-
 async fn run(link: Rc<Link>) {
+    if link.under_way && !link.came_about().await {
+        return;
+    }
     let end = drive(&*link).await;
     if end == End::Done {
         return;
     }
-    if link.pool.state().unanswered(&link) {
+    if link.ours && link.pool.state().unanswered(&link) {
         // either way it is known by then
         timeout(OBITUARY, link.obituary.wait())
             .await

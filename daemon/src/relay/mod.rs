@@ -9,6 +9,7 @@
 //! - [`threads`]: the control socket and the threads; [`pool_thread`]: the way of each message to its pool.
 //! - [`pool`]: one pool: the table of requests, the workers, the policy's actions.
 //! - [`front`]: from a host's bytes to events of a request.
+//! - [`upstream`]: workers that are addresses of somebody else's; [`address`]: how either is reached.
 //! - [`link`]: a connection to a worker; [`response`]: from its bytes to the host's.
 //! - [`connection`]: reading, writing and waiting, the same for both sides.
 //! - [`ledger`]: what is counted; [`reading`]: how a pool stands; [`status`], [`metrics`], [`http`]: for those who ask.
@@ -19,6 +20,7 @@
 use std::process::ExitCode;
 
 mod actions;
+mod address;
 mod answers;
 mod connection;
 mod front;
@@ -39,6 +41,7 @@ mod response;
 mod start;
 mod status;
 mod threads;
+mod upstream;
 mod workers;
 
 /// The relay's process: runs until the supervisor says so or is gone.

@@ -7,7 +7,6 @@
 use std::{
     cell::{Cell, RefCell, RefMut},
     collections::BTreeMap,
-    path::PathBuf,
     rc::{Rc, Weak},
     time::Duration,
 };
@@ -24,6 +23,7 @@ use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use super::{
     actions::Refusals,
+    address::Address,
     answers,
     front::{Host, READ_AHEAD, reply},
     ids::RequestIds,
@@ -31,6 +31,7 @@ use super::{
     link::{ID, Link, Obituary},
     output::LastLines,
     request::{Malformed, Requests},
+    upstream::Upstream,
 };
 use crate::{
     clock::Clock,
@@ -68,6 +69,8 @@ pub(super) struct State {
     /// What the supervisor said of the pool last.
     pub(super) plan: PoolPlan,
     pub(super) standing: PoolState,
+    /// Where the processes listen, when they are somebody else's.
+    pub(super) upstream: Option<Upstream>,
     /// Links with something in their outbox that is to be written before the pool rests.
     pub(super) dirty: Vec<Rc<Link>>,
     /// The end of a response, made anew for each.
@@ -86,9 +89,9 @@ pub(super) struct State {
 /// A worker as the relay knows it.
 #[derive(Debug)]
 pub(super) struct Worker {
-    /// Its socket.
-    pub(super) socket: PathBuf,
-    /// Its process, for logs.
+    /// Where it is reached; a service is not.
+    pub(super) address: Option<Address>,
+    /// Its process, for logs; 0: somebody else's, at `address`.
     pub(super) pid: i32,
     /// For the status.
     pub(super) generation: Generation,
@@ -128,6 +131,10 @@ impl Pool {
                 refusals: Refusals::default(),
                 ledger: Ledger::default(),
                 standing: PoolState::Starting,
+                upstream: plan
+                    .upstream
+                    .as_ref()
+                    .map(|upstream| Upstream::new(upstream, seed.rotate_left(16))),
                 plan,
                 dirty: Vec::new(),
                 trailer: Vec::new(),
@@ -220,6 +227,11 @@ impl State {
         }
         if let Some(pool) = self.me.upgrade() {
             pool.arm(self.dispatch.poll_timeout());
+            pool.arm(
+                self.upstream
+                    .as_ref()
+                    .and_then(|upstream| upstream.machine.poll_timeout()),
+            );
         }
         if self.draining && !self.drained && self.hosts.is_empty() && self.dispatch.idle() {
             self.drained = true;
@@ -230,8 +242,13 @@ impl State {
     }
 
     fn time_passed(&mut self) {
-        self.dispatch.handle_timeout(self.clock.now());
+        let now = self.clock.now();
+        self.dispatch.handle_timeout(now);
         self.settle();
+        if let Some(upstream) = &mut self.upstream {
+            upstream.machine.handle_timeout(now);
+            self.settle_upstream();
+        }
         self.rest();
     }
 

@@ -8,7 +8,7 @@ use tokio::{
     task,
 };
 
-use super::{listener, output::LastLines, pool, probe, reading::Reading};
+use super::{address::Address, listener, output::LastLines, pool, probe, reading::Reading};
 use crate::{
     clock::Clock,
     control::{FromRelay, ToRelay, relay::PoolPlan},
@@ -117,6 +117,7 @@ impl PoolThread {
                 ),
             }
         }
+        pool.state().follow_upstream();
         self.pools.insert(id, pool);
     }
 }
@@ -166,7 +167,7 @@ fn worker_launched(pool: &Rc<pool::Pool>, message: ToRelay, lines: LastLines) {
     };
     let mut state = pool.state();
     let launched = pool::Worker {
-        socket: socket.clone(),
+        address: socket.clone().map(Address::Unix),
         pid,
         generation,
         age: (age, state.clock.now()),
@@ -179,7 +180,8 @@ fn worker_launched(pool: &Rc<pool::Pool>, message: ToRelay, lines: LastLines) {
     };
     state.worker_launched(worker, launched, fresh);
     drop(state);
-    if probe {
+    if let (true, Some(socket)) = (probe, socket) {
+        let socket = Address::Unix(socket);
         task::spawn_local(probe::run(Rc::clone(pool), worker, socket));
     }
 }

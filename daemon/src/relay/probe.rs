@@ -6,7 +6,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    path::{Path, PathBuf},
     rc::Rc,
 };
 
@@ -18,8 +17,8 @@ use stockade_protocol::{
 };
 
 use super::{
+    address::Address,
     connection::{Connection, End, Peer, drive},
-    link::connect_unix,
     pool::Pool,
 };
 use crate::control::FromRelay;
@@ -31,14 +30,14 @@ struct Probe {
 }
 
 /// Says `WorkerAnswered` when the worker does; ends without a word when it dies.
-pub(super) async fn run(pool: Rc<Pool>, worker: WorkerId, socket: PathBuf) {
+pub(super) async fn run(pool: Rc<Pool>, worker: WorkerId, socket: Address) {
     if answers(&pool.name, worker, &socket).await {
         pool.state().say(FromRelay::WorkerAnswered(worker));
     }
 }
 
 /// Tells the pool when the worker takes connections again after a request that nobody waits for, or is gone.
-pub(super) async fn until_free(pool: Rc<Pool>, worker: WorkerId, socket: PathBuf, key: RequestKey) {
+pub(super) async fn until_free(pool: Rc<Pool>, worker: WorkerId, socket: Address, key: RequestKey) {
     let free = answers(&pool.name, worker, &socket).await;
     tracing::debug!(
         "pool {}: worker {worker} has left a request: {free}",
@@ -47,8 +46,8 @@ pub(super) async fn until_free(pool: Rc<Pool>, worker: WorkerId, socket: PathBuf
     pool.state().left(key);
 }
 
-async fn answers(pool: &str, worker: WorkerId, socket: &Path) -> bool {
-    let connection = match connect_unix(socket).and_then(Connection::new) {
+async fn answers(pool: &str, worker: WorkerId, socket: &Address) -> bool {
+    let connection = match socket.connect().and_then(Connection::new) {
         Ok(connection) => connection,
         Err(error) => {
             tracing::info!("pool {pool}: could not connect to worker {worker}: {error}");
@@ -72,8 +71,8 @@ async fn answers(pool: &str, worker: WorkerId, socket: &Path) -> bool {
 }
 
 /// Whether the socket is still some process's: a dead worker's refuses.
-fn listens(socket: &Path) -> bool {
-    connect_unix(socket).is_ok()
+fn listens(socket: &Address) -> bool {
+    socket.connect().is_ok()
 }
 
 impl Peer for Probe {

@@ -104,6 +104,9 @@ impl State {
         WorkerStatus {
             id,
             pid: worker.pid,
+            address: (worker.pid == 0)
+                .then(|| worker.address.as_ref().map(ToString::to_string))
+                .flatten(),
             state,
             generation: worker.generation,
             age_seconds: seconds(age + now.since(then)),

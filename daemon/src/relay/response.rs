@@ -350,9 +350,14 @@ impl State {
         if let Some(request) = self.requests.get_mut(key) {
             request.link = None;
         }
-        match (self.me.upgrade(), self.workers.get(&link.worker)) {
-            (Some(pool), Some(worker)) => {
-                let socket = worker.socket.clone();
+        let address = self
+            .workers
+            .get(&link.worker)
+            .and_then(|worker| worker.address.clone())
+            // behind an address of somebody else's there are others
+            .filter(|_| self.upstream.is_none());
+        match (self.me.upgrade(), address) {
+            (Some(pool), Some(socket)) => {
                 task::spawn_local(probe::until_free(pool, link.worker, socket, key));
             }
             _ => self.left(key),

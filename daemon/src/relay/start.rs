@@ -56,12 +56,14 @@ impl State {
             return Err(Trouble::Worker);
         };
         Link::connect(&pool, worker, known).map_err(|error| {
-            let (name, pid) = (&pool.name, known.pid);
-            tracing::info!(
-                "pool {name}: could not connect to worker {worker} (pid {pid}): {error}"
-            );
+            let (name, title) = (&pool.name, self.worker_title(worker));
+            tracing::info!("pool {name}: could not connect to {title}: {error}");
             match error.kind() {
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Trouble::Worker,
+                io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::NotFound
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::HostUnreachable => Trouble::Worker,
                 _ => Trouble::Ours,
             }
         })
@@ -139,6 +141,14 @@ impl State {
                 self.settle();
             }
         }
+    }
+
+    /// A connection that was under way has not come about.
+    pub(super) fn link_refused(&mut self, link: &Rc<Link>, error: &io::Error) {
+        let (name, title) = (self.name(), self.worker_title(link.worker));
+        tracing::info!("pool {name}: could not connect to {title}: {error}");
+        self.stale(link);
+        self.rest();
     }
 
     fn unsent(&mut self, key: RequestKey) {

@@ -99,6 +99,9 @@ impl Observer {
 
 /// Memory and processor time, where the system tells.
 fn look_at_process(worker: &mut WorkerStatus) {
+    if worker.pid == 0 {
+        return;
+    }
     let read = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", worker.pid)).ok();
     worker.resident_bytes = read("statm").and_then(|text| resident_bytes(&text));
     worker.cpu_seconds = read("stat").and_then(|text| cpu_seconds(&text));

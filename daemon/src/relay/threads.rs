@@ -100,7 +100,7 @@ async fn serve() -> Result<(), RelayError> {
             message = receive(&control, &mut buffer) => {
                 match message {
                     Ok((ToRelay::Drain, _)) => {
-                        waits_for = Some(relay.pools.len());
+                        waits_for = Some(relay.listening);
                         relay.draining.send_replace(true);
                     }
                     Ok((ToRelay::StatusAsked, connections)) => {
@@ -167,6 +167,8 @@ struct Relay {
     threads: Vec<mpsc::UnboundedSender<ToPool>>,
     /// Which thread a pool lives on.
     pools: BTreeMap<PoolId, (usize, String)>,
+    /// How many of them listen, and so have something to drain.
+    listening: usize,
     draining: watch::Sender<bool>,
     /// What reads workers' pipes.
     outputs: JoinSet<()>,
@@ -204,6 +206,7 @@ impl Relay {
             ToRelay::PoolAdded(plan) => {
                 let thread = self.pools.len() % self.threads.len().max(1);
                 self.pools.insert(plan.pool, (thread, plan.name.clone()));
+                self.listening += usize::from(!descriptors.is_empty());
                 let seed = getrandom::u64().map_err(|error| RelayError::System {
                     step: "get randomness",
                     source: io::Error::other(error),

@@ -86,6 +86,7 @@ impl State {
     pub(super) fn changed(&mut self, plan: PoolPlan) {
         self.dispatch.set_settings(plan.settings.clone());
         self.plan = plan;
+        self.follow_upstream();
         self.settle();
         self.rest();
     }

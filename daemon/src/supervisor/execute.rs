@@ -162,7 +162,9 @@ impl Shell {
             tracing::warn!("{name} stopping: {}", Why(cause));
         }
         send(known, Signal::SIGTERM);
-        if let Err(error) = sockets::knock(&known.description.socket) {
+        if let Some(socket) = &known.description.socket
+            && let Err(error) = sockets::knock(socket)
+        {
             tracing::debug!("{name}: could not knock: {error}");
         }
     }
@@ -262,10 +264,15 @@ impl Shell {
         }
         self.relay
             .tell(&ToRelay::PoolReported { pool, state }, Vec::new());
+        self.tell_systemd();
+    }
+
+    /// How the pools stand.
+    pub(super) fn tell_systemd(&mut self) {
         let pools: Vec<(&str, PoolState)> = self
             .pools
             .values()
-            .map(|record| (&*record.name, record.state.unwrap_or(PoolState::Starting)))
+            .map(|record| (&*record.name, record.standing()))
             .collect();
         self.systemd.pools(&pools);
     }

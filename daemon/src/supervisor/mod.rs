@@ -43,7 +43,10 @@ use tokio::runtime;
 
 pub use error::SupervisorError;
 
-use crate::{clock::Clock, config::resolved::Config};
+use crate::{
+    clock::Clock,
+    config::resolved::{Config, Kind},
+};
 use adapter::Adapter;
 use admin::Admin;
 use pools::PoolRecord;
@@ -163,9 +166,10 @@ async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
     let pools: Vec<_> = shell
         .pools
         .values()
+        .filter(|record| record.kind() != Kind::Upstream)
         .map(|record| (record.id, record.supervision()))
         .collect();
-    let (version, count) = (env!("CARGO_PKG_VERSION"), pools.len());
+    let (version, count) = (env!("CARGO_PKG_VERSION"), shell.pools.len());
     let plural = if count == 1 { "" } else { "s" };
     tracing::info!(
         "stockade {version} (pid {}) serving {count} pool{plural}",
@@ -175,6 +179,7 @@ async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
     for (pool, settings) in pools {
         shell.tell_machine(Event::PoolAdded { pool, settings });
     }
+    shell.tell_systemd();
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The pools as the supervisor holds them: their sockets, and their keys by generation.
 
-use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc};
+use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use stockade_policy::{Generation, PoolId, PoolState, dispatch, supervision};
 
@@ -10,13 +10,16 @@ use super::{
     systemd::Passed,
 };
 use crate::{
-    config::resolved::{Listen, Pool},
+    config::resolved::{Application, Kind, Listen, Pool},
     control::{
         ToRelay,
-        relay::{Lives, PoolPlan},
+        relay::{Lives, PoolPlan, UpstreamPlan},
         status::Processes,
     },
 };
+
+/// A service that has run this long has started well.
+const SERVICE_PROOF: Duration = Duration::from_secs(1);
 
 /// One pool.
 #[derive(Debug)]
@@ -126,6 +129,25 @@ impl PoolRecord {
         self.generations.remove(&generation);
     }
 
+    /// What it runs; no reload changes that.
+    pub(super) fn kind(&self) -> Kind {
+        self.bound.application.kind()
+    }
+
+    /// How it stands as far as the supervisor knows: whether an upstream answers is known to the relay alone.
+    pub(super) fn standing(&self) -> PoolState {
+        match (self.state, self.kind()) {
+            (Some(state), _) => state,
+            (None, Kind::Upstream) => PoolState::Serving,
+            (None, Kind::Workers | Kind::Service) => PoolState::Starting,
+        }
+    }
+
+    /// The keys as read last hold from here on; there are no generations of somebody else's processes.
+    pub(super) fn take_over(&mut self) {
+        self.serving = Arc::clone(&self.latest);
+    }
+
     /// What supervision needs of the keys as read last.
     pub(super) fn supervision(&self) -> supervision::Settings {
         let keys = &self.latest;
@@ -138,6 +160,7 @@ impl PoolRecord {
             eviction_timeout: keys.graceful_timeout,
             shutdown_timeout: keys.shutdown_timeout,
             backoff: keys.backoff,
+            ready_after: (keys.application.kind() == Kind::Service).then_some(SERVICE_PROOF),
         }
     }
 
@@ -160,6 +183,17 @@ impl PoolRecord {
                 request_timeout: keys.request_timeout,
                 retry: keys.retry,
                 retry_limit: keys.retry_limit,
+                shared: matches!(keys.application, Application::Upstream(_)),
+            },
+            upstream: match &keys.application {
+                Application::Upstream(addresses) => Some(UpstreamPlan {
+                    addresses: addresses.clone(),
+                    slots: keys.threads,
+                    backoff: keys.backoff,
+                }),
+                Application::Wsgi { .. } | Application::Command(_) | Application::Service(_) => {
+                    None
+                }
             },
         }
     }

@@ -9,9 +9,9 @@ use super::{Source, pools::PoolRecord, shell::Shell, shim_process::ShimProcess};
 use crate::{
     config::{
         self,
-        resolved::{Config, Pool},
+        resolved::{Config, Kind, Pool},
     },
-    control::admin::Answer,
+    control::{ToRelay, admin::Answer},
 };
 
 /// Those who wait for the end of a reload.
@@ -33,8 +33,8 @@ struct Waiter {
 pub(super) struct Begun {
     /// The pools that get a new generation.
     pools: BTreeMap<PoolId, String>,
-    /// What a running daemon cannot take over.
-    waits: Vec<String>,
+    /// What else is to be said: what a running daemon cannot take over, and what holds at once.
+    notes: Vec<String>,
 }
 
 /// Why a reload was not begun. Nothing has changed.
@@ -73,11 +73,11 @@ impl Shell {
                 self.reloads.wait_for(begun, reply);
                 return;
             }
-            Ok(Begun { pools, waits }) => Answer::Done {
+            Ok(Begun { pools, notes }) => Answer::Done {
                 lines: pools
                     .values()
                     .map(|name| format!("pool {name}: reload begun"))
-                    .chain(waits)
+                    .chain(notes)
                     .collect(),
             },
         };
@@ -90,7 +90,7 @@ impl Shell {
         if self.stopping {
             return Err(Refusal::new(75, "the daemon is stopping"));
         }
-        let (keys, waits) = self.read_again()?;
+        let (keys, mut notes) = self.read_again()?;
         let known: Vec<&str> = self.pools.values().map(|pool| pool.name.as_str()).collect();
         if let Some(name) = only.filter(|name| !known.contains(name)) {
             let known = known.join(", ");
@@ -109,17 +109,17 @@ impl Shell {
         }
         let of = only.map_or_else(String::new, |name| format!(" of pool {name}"));
         tracing::info!("reload{of} begun");
-        for line in &waits {
+        for line in &notes {
             tracing::warn!("{line}");
         }
         let mut pools = BTreeMap::new();
         for keys in keys {
             if only.is_none_or(|name| keys.name == name) {
-                pools.extend(self.reload_pool(keys));
+                self.reload_pool(keys, &mut pools, &mut notes);
             }
         }
         self.systemd.reloading(pools.keys().copied());
-        Ok(Begun { pools, waits })
+        Ok(Begun { pools, notes })
     }
 
     /// The pool's new generation serves.
@@ -150,16 +150,30 @@ impl Shell {
         Ok((config.pools, waits))
     }
 
-    fn reload_pool(&mut self, keys: Pool) -> Option<(PoolId, String)> {
-        let record = self
-            .pools
-            .values_mut()
-            .find(|record| record.name == keys.name)?;
+    fn reload_pool(
+        &mut self,
+        keys: Pool,
+        begun: &mut BTreeMap<PoolId, String>,
+        notes: &mut Vec<String>,
+    ) {
+        let same = |record: &&mut PoolRecord| {
+            record.name == keys.name && record.kind() == keys.application.kind()
+        };
+        let Some(record) = self.pools.values_mut().find(same) else {
+            return;
+        };
         record.change(keys);
         let (pool, name, settings) = (record.id, record.name.clone(), record.supervision());
+        if record.kind() == Kind::Upstream {
+            record.take_over();
+            let changed = ToRelay::PoolChanged(record.dispatch());
+            self.relay.tell(&changed, Vec::new());
+            notes.push(format!("pool {name}: the new configuration holds"));
+            return;
+        }
         self.tell_machine(Event::PoolChanged { pool, settings });
         self.tell_machine(Event::ReloadRequested { pool });
-        Some((pool, name))
+        begun.insert(pool, name);
     }
 
     /// What a running daemon cannot take over.
@@ -182,6 +196,9 @@ impl Shell {
             let name = &keys.name;
             match self.pools.values().find(|record| record.name == *name) {
                 None => wait(format!("pool {name} is new")),
+                Some(record) if record.kind() != keys.application.kind() => {
+                    wait(format!("pool {name}: runs something of another kind"))
+                }
                 Some(record) if !has_same_sockets(record.bound(), keys) => {
                     wait(format!("pool {name}: its sockets have changed"));
                 }
@@ -197,7 +214,7 @@ impl Reloads {
         self.0.retain(|waiter| !waiter.reply.is_closed());
         self.0.push(Waiter {
             left: begun.pools,
-            lines: begun.waits,
+            lines: begun.notes,
             failed: false,
             reply,
         });

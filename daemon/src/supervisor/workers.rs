@@ -14,7 +14,7 @@ use super::{
     spawn::{Launch, Spawner},
 };
 use crate::{
-    config::resolved::{Account, Application, Pool},
+    config::resolved::{Account, Application, Kind, Pool},
     control::{Channel, ToRelay},
     launch::{
         plan::{Failure, Plan, Slot},
@@ -35,7 +35,7 @@ pub(super) struct Worker {
     output: [Arc<OwnedFd>; 2],
     /// Our end of its control socket.
     pub(super) control: Arc<Channel>,
-    _socket: SocketFile,
+    _socket: Option<SocketFile>,
 }
 
 /// What is to be known of a worker besides its descriptors.
@@ -47,7 +47,8 @@ pub(super) struct WorkerDescription {
     pub(super) worker: WorkerId,
     pub(super) generation: Generation,
     pub(super) pid: i32,
-    pub(super) socket: PathBuf,
+    /// A service has none.
+    pub(super) socket: Option<PathBuf>,
     pub(super) started: Time,
     /// It tells by itself that it is ready; else the relay asks.
     pub(super) tells: bool,
@@ -86,21 +87,24 @@ impl Worker {
         now: Time,
     ) -> Result<(Self, Launch), Failure> {
         let keys = &order.keys;
-        let socket = order.runtime_dir.worker_socket(&keys.name, order.worker);
-        let relay = order.relay_user.map(|account| (account.uid, account.gid));
-        let (listener, file) = sockets::bind_worker(&socket, relay, keys.threads)
-            .map_err(step(format!("make the socket {}", socket.display())))?;
+        let socket = order.socket()?;
         let (output, output_end) = pipe(keys.account.as_ref()).map_err(step("make a pipe"))?;
         let (error, error_end) = pipe(keys.account.as_ref()).map_err(step("make a pipe"))?;
         let (control, theirs) = Channel::pair().map_err(step("make a control socket"))?;
         let mut descriptors = vec![
-            (Slot::Input, listener),
             (Slot::Output, output_end),
             (Slot::Error, error_end),
             (Slot::Control, theirs),
         ];
-        let tells = matches!(keys.application, Application::Wsgi { .. });
-        if tells {
+        let (socket, file) = match socket {
+            Some((path, listener, file)) => {
+                descriptors.push((Slot::Input, listener));
+                (Some(path), Some(file))
+            }
+            None => (None, None),
+        };
+        let tells = !matches!(keys.application, Application::Command(_));
+        if matches!(keys.application, Application::Wsgi { .. }) {
             let adapter = order.adapter.descriptor();
             descriptors.push((
                 Slot::Adapter,
@@ -185,7 +189,10 @@ impl Worker {
         ToRelay::WorkerOffered {
             pool: self.description.pool,
             worker: self.description.worker,
-            slots: self.keys.threads,
+            slots: match self.keys.application.kind() {
+                Kind::Workers => self.keys.threads,
+                Kind::Service | Kind::Upstream => 0,
+            },
             maximum_requests: self.description.maximum_requests,
             startup,
         }
@@ -206,19 +213,36 @@ impl Worker {
         if !launched || self.process.is_none() {
             return Vec::new();
         }
-        let probe = !retired && (offered || !tells);
+        let asked = self.keys.application.kind() == Kind::Workers;
+        let probe = asked && !retired && (offered || !tells);
         if probe && offered {
             self.description.answer_due = self.keys.startup_timeout.deadline(now);
         }
+        let again = offered && self.keys.application.kind() == Kind::Service;
+        let again = again.then(|| (self.offered(None), Vec::new()));
         let retired = retired.then(|| (ToRelay::WorkerRetired { pool, worker }, Vec::new()));
         [self.launched(probe, false, now)]
             .into_iter()
+            .chain(again)
             .chain(retired)
             .collect()
     }
 }
 
 impl Order<'_> {
+    /// The worker's socket: its path, itself, and its name; a service has none.
+    fn socket(&self) -> Result<Option<(PathBuf, OwnedFd, SocketFile)>, Failure> {
+        let keys = &self.keys;
+        if keys.application.kind() == Kind::Service {
+            return Ok(None);
+        }
+        let path = self.runtime_dir.worker_socket(&keys.name, self.worker);
+        let relay = self.relay_user.map(|account| (account.uid, account.gid));
+        let (listener, file) = sockets::bind_worker(&path, relay, keys.threads)
+            .map_err(step(format!("make the socket {}", path.display())))?;
+        Ok(Some((path, listener, file)))
+    }
+
     fn plan(&self) -> Plan {
         let keys = &*self.keys;
         let (program, arguments) = match &keys.application {
@@ -230,10 +254,11 @@ impl Order<'_> {
                 interpreter.clone(),
                 python::arguments(interpreter, target, python_path, keys.threads, &keys.mount),
             ),
-            Application::Command(words) => (
+            Application::Command(words) | Application::Service(words) => (
                 words.first().map(PathBuf::from).unwrap_or_default(),
                 words.clone(),
             ),
+            Application::Upstream(_) => unreachable!("supervision knows nothing of upstreams"),
         };
         let mut environment = keys.environment.clone();
         environment.extend([

@@ -66,6 +66,12 @@ fn addresses() {
 }
 
 #[test]
+fn kinds() {
+    let whole = |input: &str| format!("[pool.blog]\n{input}\n");
+    check(include_str!("mistakes/kinds.txt"), &Imagined::root(), whole);
+}
+
+#[test]
 fn applications() {
     check(
         include_str!("mistakes/applications.txt"),
