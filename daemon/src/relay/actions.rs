@@ -109,11 +109,20 @@ impl State {
 
     fn note_replay(&mut self, key: RequestKey) {
         self.ledger.replays += 1;
-        let (title, worker) = (self.title(key), self.last_worker(key));
-        tracing::warn!(
-            "pool {}: request {title} is replayed: {worker} ended before it answered",
-            self.name()
-        );
+        let (title, worker, name) = (self.title(key), self.last_worker(key), self.name());
+        if self
+            .requests
+            .get_mut(key)
+            .is_some_and(|request| request.was_sent)
+        {
+            tracing::warn!(
+                "pool {name}: request {title} is replayed: {worker} ended before it answered"
+            );
+        } else {
+            tracing::info!(
+                "pool {name}: request {title} is given to another worker: nothing of it was sent yet"
+            );
+        }
     }
 
     /// Answers a request that a worker had, or cuts its response if the head has gone out, and lets go of the worker's connection.
