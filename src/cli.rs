@@ -32,6 +32,13 @@ pub(crate) enum Command {
     /// again. The log goes to standard error.
     #[command(after_help = SERVE_EXAMPLE)]
     Serve(Serve),
+    /// Read and explain the configuration; change nothing
+    ///
+    /// Everything that is wrong is named with its line, as `stockade serve` would, and what is allowed but odd: a socket that no
+    /// web server of this machine may open, an application in a folder that its account may not enter. As root the accounts
+    /// of pools can be looked up as the daemon would; anybody else may check a daemon of their own.
+    #[command(after_help = CHECK_EXAMPLE)]
+    Check(Check),
     /// Show pools, workers, the queue and the causes of the last exits
     #[command(after_help = STATUS_EXAMPLE)]
     Status(Status),
@@ -116,6 +123,22 @@ pub(crate) struct Serve {
         default_value = "/etc/stockade/stockade.toml"
     )]
     pub(crate) config: PathBuf,
+}
+
+/// `stockade check`.
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// The configuration
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/stockade/stockade.toml"
+    )]
+    pub(crate) config: PathBuf,
+    /// Print the whole configuration with every default filled in, and where each value comes from
+    #[arg(long)]
+    pub(crate) print: bool,
 }
 
 /// How a command finds the daemon.
@@ -214,6 +237,13 @@ Examples:
   stockade status
   stockade status blog
   stockade status --json -c blog.toml | jq '.pools[].workers[].pid'";
+
+const CHECK_EXAMPLE: &str = "\
+Examples:
+  stockade check && stockade reload --wait
+  stockade check -c blog.toml --print
+
+Exit codes: 0 nothing is wrong, with or without warnings; 77 the file may not be read; 78 something is wrong in it";
 
 const RELOAD_EXAMPLE: &str = "\
 Examples:

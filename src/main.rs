@@ -3,6 +3,7 @@
 
 mod ask;
 mod call;
+mod check;
 mod cli;
 mod exit;
 mod reload;
@@ -10,6 +11,7 @@ mod run;
 mod serve;
 mod shim;
 mod status;
+mod words;
 
 use std::{fmt::Display, process::ExitCode};
 
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(run) => run::run(run),
         Command::Serve(serve) => serve::serve(&serve),
+        Command::Check(check) => check::check(&check),
         Command::Status(status) => status::status(&status),
         Command::Reload(reload) => reload::reload(&reload),
         Command::Call(call) => call::call(&call),

@@ -18,7 +18,7 @@ use stockade_daemon::{
     supervisor::{self, Source},
 };
 
-use crate::{cli, exit, failed};
+use crate::{cli, exit, failed, words::counted};
 
 /// Variables that say who somebody is, which the application is not; and those that are the daemon's to set.
 const NOT_PASSED_ON: &[&str] = &["HOME", "LOGNAME", "MAIL", "USER", "FCGI_WEB_SERVER_ADDRS"];
@@ -123,11 +123,6 @@ fn announce(config: &Config) {
             );
         }
     }
-}
-
-fn counted(count: u32, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{plural}")
 }
 
 fn named(account: Option<&Account>) -> &str {

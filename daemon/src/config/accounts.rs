@@ -276,6 +276,13 @@ fn user(name: &str, surroundings: &dyn Surroundings) -> io::Result<Option<User>>
     }
 }
 
+/// The account of a web server, if the system has it.
+pub(super) fn of_host(name: &str, surroundings: &dyn Surroundings) -> Option<Account> {
+    let user = surroundings.user(name).ok()??;
+    let gid = user.gid;
+    account(user, gid, surroundings).ok()
+}
+
 fn account(user: User, gid: u32, surroundings: &dyn Surroundings) -> io::Result<Account> {
     let groups = surroundings.groups_of(&user.name, gid)?;
     Ok(Account {

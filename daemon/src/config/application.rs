@@ -10,8 +10,9 @@ use std::{
 use toml::Spanned;
 
 use super::{
+    access,
     errors::Problem,
-    file::{Given, PoolKeys, PoolTable, Spot},
+    file::{APPLICATIONS, Given, PoolKeys, PoolTable, Spot},
     resolve::{LONGEST_SOCKET_PATH, absolute},
     resolved::{Account, Application, Listen},
     surroundings::{Found, Surroundings},
@@ -21,6 +22,7 @@ use super::{
 /// The pool's application; its relative paths begin in `base`.
 pub(super) fn application(
     pool: &PoolTable,
+    account: Option<&Account>,
     base: &Path,
     surroundings: &dyn Surroundings,
 ) -> Result<Application, Problem> {
@@ -29,7 +31,7 @@ pub(super) fn application(
     if let Some(wsgi) = &keys.wsgi {
         Ok(Application::Wsgi {
             target: target(wsgi, base, surroundings)?,
-            interpreter: interpreter(pool, base, surroundings)?,
+            interpreter: interpreter(pool, account, base, surroundings)?,
             python_path: python_path(keys, base),
         })
     } else if let Some(given) = &keys.command {
@@ -38,7 +40,7 @@ pub(super) fn application(
             PYTHON,
             "with `command`: remove it, or run the application with `wsgi`",
         )?;
-        command(given, base, surroundings).map(Application::Command)
+        command(given, account, base, surroundings).map(Application::Command)
     } else if let Some(given) = &keys.service {
         refuse(keys, PYTHON, "with `service`: remove it")?;
         refuse(
@@ -46,7 +48,7 @@ pub(super) fn application(
             OF_REQUESTS,
             "with `service`, which gets no requests: remove it",
         )?;
-        command(given, base, surroundings).map(Application::Service)
+        command(given, account, base, surroundings).map(Application::Service)
     } else if let Some(given) = &keys.upstream {
         refuse(keys, PYTHON, "with `upstream`: remove it")?;
         refuse(
@@ -61,15 +63,9 @@ pub(super) fn application(
 }
 
 fn exactly_one(pool: &PoolTable) -> Result<(), Problem> {
-    let keys = &pool.keys;
-    let all = [
-        keys.wsgi.as_ref().map(|given| &given.spot),
-        keys.command.as_ref().map(|given| &given.spot),
-        keys.upstream.as_ref().map(|given| &given.spot),
-        keys.service.as_ref().map(|given| &given.spot),
-    ];
-    let mut set = all.into_iter().flatten();
-    match (set.next(), set.next()) {
+    let mut set = pool.keys.spots().into_iter();
+    let mut next = || set.find(|spot| APPLICATIONS.contains(&spot.key));
+    match (next(), next()) {
         (Some(first), Some(second)) => Err(second.wrong(format!(
             "is set beside `{}`, but a pool runs exactly one application: remove one of them",
             first.key
@@ -192,11 +188,12 @@ fn dotted_name(text: &str) -> bool {
 /// The interpreter of `python-home`, which is one or a virtual environment; else python3 from PATH.
 fn interpreter(
     pool: &PoolTable,
+    account: Option<&Account>,
     base: &Path,
     surroundings: &dyn Surroundings,
 ) -> Result<PathBuf, Problem> {
     let Some(given) = &pool.keys.python_home else {
-        return in_path("python3", surroundings).ok_or_else(|| {
+        return in_path("python3", account, surroundings).ok_or_else(|| {
             pool.missing("there is no python3 in PATH: install it, or name a virtual environment or an interpreter with `python-home`")
         });
     };
@@ -228,6 +225,17 @@ fn python_path(keys: &PoolKeys, base: &Path) -> Vec<PathBuf> {
         .flat_map(|given| &given.value)
         .map(|folder| absolute(base, folder.get_ref()))
         .collect()
+}
+
+/// Whether `key` says anything about a pool that runs what the key `application` says.
+pub(super) fn has_meaning(key: &str, application: &str) -> bool {
+    let python = PYTHON.contains(&key);
+    match application {
+        "command" => !python,
+        "service" => !python && !OF_REQUESTS.contains(&key),
+        "upstream" => !python && !OF_PROCESSES.contains(&key),
+        _ => true,
+    }
 }
 
 /// Refuses keys that have no meaning in this pool; in `[defaults]` they are for other pools.
@@ -317,6 +325,7 @@ fn upstream(
 /// The program made absolute, and its arguments.
 fn command(
     given: &Given<Vec<Spanned<Word>>>,
+    account: Option<&Account>,
     base: &Path,
     surroundings: &dyn Surroundings,
 ) -> Result<Vec<String>, Problem> {
@@ -345,8 +354,11 @@ fn command(
             }
         }
     } else {
-        in_path(name, surroundings).ok_or_else(|| {
-            wrong(format!("begins with {name:?}, which is in no folder of PATH: install it, or write its whole path"))
+        in_path(name, account, surroundings).ok_or_else(|| {
+            wrong(format!(
+                "begins with {name:?}, which is in no folder of PATH: {}",
+                remedy(name)
+            ))
         })?
     };
     let arguments = given
@@ -360,15 +372,37 @@ fn command(
         .collect())
 }
 
-/// The program of this name in the first folder of our own PATH that has it.
-fn in_path(name: &str, surroundings: &dyn Surroundings) -> Option<PathBuf> {
+/// What to do about a program that is not there.
+fn remedy(name: &str) -> String {
+    match name.strip_prefix("php-cgi") {
+        Some(version) => format!(
+            "PHP is not installed, or not for FastCGI: on Debian and Ubuntu `apt install php{version}-cgi`, on Fedora `dnf install php-cli`; or write its whole path"
+        ),
+        None => "install it, or write its whole path".to_owned(),
+    }
+}
+
+/// The program of this name in the first folder of our own PATH that has it, and that `account` may enter: root's may begin with
+/// folders that are root's alone. When it may enter none of them, the first.
+fn in_path(
+    name: &str,
+    account: Option<&Account>,
+    surroundings: &dyn Surroundings,
+) -> Option<PathBuf> {
     let path = surroundings
         .variable("PATH")
         .unwrap_or_else(|| OsString::from(DEFAULT_PATH));
-    env::split_paths(&path)
+    let mut programs = env::split_paths(&path)
         .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(name))
-        .find(|program| matches!(surroundings.find(program), Ok(Found::Program)))
+        .filter(|program| matches!(surroundings.find(program), Ok(Found::Program)))
+        .peekable();
+    let first = programs.peek().cloned()?;
+    let open = |program: &PathBuf| {
+        account
+            .is_none_or(|account| access::closed_folder(program, account, surroundings).is_none())
+    };
+    Some(programs.find(open).unwrap_or(first))
 }
 
 const MOST_UPSTREAMS: usize = 256;

@@ -170,6 +170,7 @@ fn user_of(run: &Run, surroundings: &dyn Surroundings) -> String {
     surroundings
         .owner(&file_of(run, surroundings))
         .ok()
+        .map(|owner| owner.uid)
         .filter(|uid| *uid != 0)
         .and_then(|uid| surroundings.user_of(uid).ok().flatten())
         .map_or_else(|| NOBODY.to_owned(), |user| user.name)

@@ -26,7 +26,7 @@ pub enum ConfigErrors {
         reason: io::Error,
     },
     /// The file was read and something in it is wrong.
-    #[error("{}", render(path, text, problems))]
+    #[error("{}", render(path, text, "", problems))]
     Wrong {
         /// The file.
         path: PathBuf,
@@ -176,18 +176,19 @@ impl Problems {
     }
 }
 
-fn render(path: &Path, text: &str, problems: &[Problem]) -> String {
+/// The sentences, each with its place; `kind` is said before each: "warning: ".
+pub(super) fn render(path: &Path, text: &str, kind: &str, problems: &[Problem]) -> String {
     let lines: Vec<String> = problems
         .iter()
         .map(|Problem { at, fault }| match at {
-            None => format!("{}: {fault}", path.display()),
-            Some(at) => render_at(path, text, at, fault),
+            None => format!("{}: {kind}{fault}", path.display()),
+            Some(at) => render_at(path, text, at, kind, fault),
         })
         .collect();
     lines.join("\n")
 }
 
-fn render_at(path: &Path, text: &str, at: &Range<usize>, fault: &Fault) -> String {
+fn render_at(path: &Path, text: &str, at: &Range<usize>, kind: &str, fault: &Fault) -> String {
     let (before, rest) = text.split_at(boundary(text, at.start));
     let number = before.matches('\n').count() + 1;
     let indent = before.rsplit('\n').next().unwrap_or_default();
@@ -204,7 +205,7 @@ fn render_at(path: &Path, text: &str, at: &Range<usize>, fault: &Fault) -> Strin
         .collect();
     let carets = "^".repeat(marked.chars().count().max(1));
     format!(
-        "{}:{number}:{column}: {fault}\n  {number} | {indent}{line_rest}\n  {gutter} | {padding}{carets}",
+        "{}:{number}:{column}: {kind}{fault}\n  {number} | {indent}{line_rest}\n  {gutter} | {padding}{carets}",
         path.display()
     )
 }

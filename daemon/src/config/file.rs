@@ -12,6 +12,7 @@ use toml::{
 };
 
 use super::{
+    application,
     errors::{Fault, Place, Problem, Problems},
     resolved::{Listen, LogLevel},
     values::{
@@ -115,26 +116,29 @@ macro_rules! keys {
             pub(super) const KEYS: &[&str] = &[$($key),*];
             pub(super) const LATER: &[&str] = &[$($later),*];
             /// Tables in the table, which are read elsewhere.
-            const TABLES: &[&str] = &[$($($table),*)?];
+const TABLES: &[&str] = &[$($($table),*)?];
 
-            /// Where the keys that are set stand.
+            /// Where the keys that are set stand; of a pool, in its own table or in `[defaults]`.
             pub(super) fn spots(&self) -> Vec<&Spot> {
                 let spots = [$(self.$field.as_ref().map(|given| &given.spot)),*];
                 spots.into_iter().flatten().collect()
             }
 
-            /// What is not set in `table` is as in `defaults`.
+            /// What is not set in `table` is as in `defaults`, where it is a key that it may say.
             fn read(
                 table: &DeTable<'_>,
                 place: &Place,
-                defaults: Option<&Self>,
+                defaults: Option<(&Self, &dyn Fn(&str) -> bool)>,
                 problems: &mut Problems,
             ) -> Self {
                 let known = [Self::KEYS, Self::TABLES].concat();
                 refuse_strangers(table, place, &known, Self::LATER, problems);
                 Self {
                     $($field: given(table, place, $key, problems)
-                        .or_else(|| defaults.and_then(|defaults| defaults.$field.clone())),)*
+                        .or_else(|| {
+                            let (defaults, may_say) = defaults?;
+                            defaults.$field.clone().filter(|_| may_say($key))
+                        }),)*
                 }
             }
         }
@@ -278,6 +282,8 @@ pub(super) fn read_daemon(text: &str, problems: &mut Problems) -> Option<DaemonK
 
 fn read_pools(pools: &DeTable<'_>, defaults: &PoolKeys, problems: &mut Problems) -> Vec<PoolTable> {
     let mut tables = Vec::new();
+    let spots = defaults.spots().into_iter().map(|spot| spot.key);
+    let default = spots.into_iter().find(|key| APPLICATIONS.contains(key));
     for (name, value) in pools {
         let text: &str = name.get_ref();
         let DeValue::Table(table) = value.get_ref() else {
@@ -299,8 +305,12 @@ fn read_pools(pools: &DeTable<'_>, defaults: &PoolKeys, problems: &mut Problems)
             continue;
         }
         let place = Place::Pool(text.to_owned());
-        let mut keys = PoolKeys::read(table, &place, Some(defaults), problems);
-        prefer_own_application(&mut keys);
+        let own = APPLICATIONS
+            .iter()
+            .copied()
+            .find(|key| table.contains_key(*key));
+        let may_say = |key: &str| inherits(key, own, default);
+        let keys = PoolKeys::read(table, &place, Some((defaults, &may_say)), problems);
         tables.push(PoolTable {
             name: text.to_owned(),
             at: name.span(),
@@ -345,22 +355,13 @@ fn wrong_name(name: &str) -> Option<&'static str> {
     )
 }
 
-/// A pool that says what it runs does not also run what `[defaults]` say.
-fn prefer_own_application(keys: &mut PoolKeys) {
-    let own = |spot: Option<&Spot>| spot.is_some_and(Spot::own);
-    let owns = [
-        own(keys.wsgi.as_ref().map(|given| &given.spot)),
-        own(keys.command.as_ref().map(|given| &given.spot)),
-        own(keys.upstream.as_ref().map(|given| &given.spot)),
-        own(keys.service.as_ref().map(|given| &given.spot)),
-    ];
-    if !owns.contains(&true) {
-        return;
+/// A pool that says what it runs does not also run what `[defaults]` say; and what they set for other kinds of pools is not for it.
+fn inherits(key: &str, own: Option<&str>, default: Option<&str>) -> bool {
+    let meant = |application| application::has_meaning(key, application);
+    match own {
+        Some(own) => !APPLICATIONS.contains(&key) && meant(own),
+        None => default.is_none_or(meant),
     }
-    keys.wsgi.take_if(|given| !given.spot.own());
-    keys.command.take_if(|given| !given.spot.own());
-    keys.upstream.take_if(|given| !given.spot.own());
-    keys.service.take_if(|given| !given.spot.own());
 }
 
 fn subtable<'a, 'i>(
@@ -465,6 +466,8 @@ fn wrong(place: &Place, key: &str, at: Range<usize>, why: impl Into<String>) -> 
     }
 }
 
+/// Of these a pool sets exactly one.
+pub(super) const APPLICATIONS: &[&str] = &["wsgi", "command", "upstream", "service"];
 const TABLES: &[&str] = &["daemon", "defaults", "pool", "shim"];
 const TABLES_LATER: &[&str] = &["include"];
 const LONGEST_NAME: usize = 64;

@@ -3,33 +3,40 @@
 //! In three steps, each only when the one before found no fault: [`file`](mod@file) knows every key and the form of its value ([`values`]),
 //! [`resolve`] fills in defaults and looks up every name, [`resolved`] is what the rest of the daemon gets. Every fault that a step
 //! can find is reported at once, with the line it stands in ([`errors`]). What is asked of the system goes through
-//! [`surroundings`]; nothing is changed in it. A command that needs no file ([`without_file`]) says in words what a file would, and
+//! [`surroundings`]; nothing is changed in it. What is allowed but odd is for [`mod@warnings`]; [`check`] has both, and
+//! [`Checked::print`] the file with everything filled in. A command that needs no file ([`without_file`]) says in words what a file would, and
 //! goes through the last two steps.
 
 pub mod errors;
 pub mod resolved;
 pub mod surroundings;
 
+mod access;
 mod accounts;
 mod application;
+mod check;
 mod command_line;
 mod file;
+mod print;
 mod resolve;
 mod shim;
 #[cfg(test)]
 mod tests;
 mod values;
+pub mod warnings;
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
+pub use check::Checked;
 pub use command_line::{Run, Target, without_file};
 pub use errors::{CommandLineErrors, ConfigErrors};
 pub use surroundings::{Surroundings, System};
 
 use errors::{Problem, Problems};
+use file::File;
 use resolved::Config;
 
 /// Reads the configuration in the file `path`, as it holds in these `surroundings`.
@@ -37,8 +44,22 @@ use resolved::Config;
 /// # Errors
 /// When the file cannot be read, and with everything that is wrong in it.
 pub fn read(path: &Path, surroundings: &dyn Surroundings) -> Result<Config, ConfigErrors> {
+    check(path, surroundings).map(|checked| checked.config)
+}
+
+/// Reads the configuration as [`read`] does, to be explained.
+///
+/// # Errors
+/// As [`read`].
+pub fn check(path: &Path, surroundings: &dyn Surroundings) -> Result<Checked, ConfigErrors> {
     read_with(path, |text, folder, problems| {
-        understand(text, folder, surroundings, problems)
+        let (file, config) = understand(text, folder, surroundings, problems)?;
+        Some(Checked {
+            config,
+            path: path.to_path_buf(),
+            text: text.to_owned(),
+            file,
+        })
     })
 }
 
@@ -87,13 +108,14 @@ fn read_with<T>(
     })
 }
 
-/// What `text` says, read as a file in `folder`; none when there are problems.
+/// What `text` says, read as a file in `folder`, and what it means; none when there are problems.
 fn understand(
     text: &str,
     folder: &Path,
     surroundings: &dyn Surroundings,
     problems: &mut Problems,
-) -> Option<Config> {
+) -> Option<(File, Config)> {
     let file = file::read(text, problems)?;
-    resolve::resolve(&file, folder, surroundings, problems)
+    let config = resolve::resolve(&file, folder, surroundings, problems)?;
+    Some((file, config))
 }

@@ -12,8 +12,8 @@ use toml::Spanned;
 use super::{
     accounts, application,
     errors::{Fault, Place, Problem, Problems},
-    file::{DaemonKeys, File, Given, PoolTable},
-    resolved::{Account, Application, Config, Daemon, Kind, Listen, LogLevel, Pool},
+    file::{DaemonKeys, File, Given, PoolKeys, PoolTable},
+    resolved::{Account, Application, Config, Daemon, Listen, LogLevel, Pool},
     shim,
     surroundings::{Found, Surroundings},
     values::Period,
@@ -193,29 +193,17 @@ fn pool(
         Some(_) => Some(None),
         None => problems.keep(accounts::worker(table, surroundings)),
     };
-    let socket = problems.keep(accounts::socket(
-        keys,
-        account.as_ref().and_then(Option::as_ref),
-        shim,
-        surroundings,
-    ));
+    let known = account.as_ref().and_then(Option::as_ref);
+    let socket = problems.keep(accounts::socket(keys, known, shim, surroundings));
     let home = problems.keep(home(table, folder, surroundings));
     let base = keys.home.as_ref().and(home.as_deref()).unwrap_or(folder);
-    let application = problems.keep(application::application(table, base, surroundings));
+    let application = application::application(table, known, base, surroundings);
+    let application = problems.keep(application);
     let backoff = problems.keep(backoff(table));
     let (account, application) = (account?, application?);
-    let (processes, threads) = match &application {
-        Application::Wsgi { .. } | Application::Command(_) => {
-            (surroundings.cores().saturating_mul(2).saturating_add(1), 1)
-        }
-        Application::Upstream(addresses) => (
-            u32::try_from(addresses.len()).unwrap_or(u32::MAX),
-            UPSTREAM_THREADS,
-        ),
-        Application::Service(_) => (1, 1),
-    };
     let own = accounts::own(surroundings);
     let environment = application::environment(keys, &application, account.as_ref(), &own);
+    let (processes, threads) = processes_and_threads(keys, &application, surroundings.cores());
     let request_timeout = limit(keys.request_timeout.as_ref(), Duration::from_secs(60));
     Some(Pool {
         name: table.name.clone(),
@@ -224,15 +212,10 @@ fn pool(
         listen_backlog: value(keys.listen_backlog.as_ref(), |given| given.0, 4096)
             .try_into()
             .unwrap_or(i32::MAX),
-        processes: match application.kind() {
-            Kind::Upstream => processes,
-            Kind::Workers | Kind::Service => {
-                value(keys.processes.as_ref(), |given| given.0, processes)
-            }
-        },
         application,
         mount: value(keys.mount.as_ref(), |given| given.0.clone(), String::new()),
-        threads: value(keys.threads.as_ref(), |given| given.0, threads),
+        processes,
+        threads,
         account,
         home: home?,
         umask: value(keys.umask.as_ref(), |given| given.0, 0o022),
@@ -252,6 +235,25 @@ fn pool(
         retry_limit: value(keys.retry_limit.as_ref(), |given| given.0, 1),
         backoff: backoff?,
     })
+}
+
+/// `processes` and `threads`; an upstream has a process for each address.
+fn processes_and_threads(keys: &PoolKeys, application: &Application, cores: u32) -> (u32, u32) {
+    let set = |default| value(keys.processes.as_ref(), |given| given.0, default);
+    let (processes, threads) = match application {
+        Application::Wsgi { .. } | Application::Command(_) => {
+            (set(cores.saturating_mul(2).saturating_add(1)), 1)
+        }
+        Application::Upstream(addresses) => (
+            u32::try_from(addresses.len()).unwrap_or(u32::MAX),
+            UPSTREAM_THREADS,
+        ),
+        Application::Service(_) => (set(1), 1),
+    };
+    (
+        processes,
+        value(keys.threads.as_ref(), |given| given.0, threads),
+    )
 }
 
 /// `listen`, and that the keys about unix sockets are about one.

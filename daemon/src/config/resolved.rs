@@ -221,6 +221,17 @@ pub enum Kind {
 }
 
 impl Application {
+    /// The key that says it.
+    #[must_use]
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::Wsgi { .. } => "wsgi",
+            Self::Command(_) => "command",
+            Self::Upstream(_) => "upstream",
+            Self::Service(_) => "service",
+        }
+    }
+
     /// Its kind.
     #[must_use]
     pub const fn kind(&self) -> Kind {

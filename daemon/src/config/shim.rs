@@ -3,11 +3,12 @@
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use super::{
+    access,
     accounts::{self, SHIM},
     errors::{Fault, Place, Problem, Problems},
     file::{Given, PoolTable, RouteTable, ShimTable},
     resolve::{absolute, limit},
-    resolved::{Account, Destination, Listen, Pool, Route, Shim, SocketOwner},
+    resolved::{Account, Destination, Listen, Pool, Route, Shim},
     surroundings::{Found, Surroundings},
 };
 
@@ -144,7 +145,7 @@ fn pool(
         )));
     };
     let reachable = |address: &&Listen| match address {
-        Listen::Unix(_) => may_connect(pool.socket, account),
+        Listen::Unix(_) => access::may_connect(pool.socket, account),
         Listen::Tcp(_) => true,
         // only systemd knows where these are
         Listen::Systemd(_) => false,
@@ -168,22 +169,6 @@ fn pool(
         name: name.clone(),
         address: address.clone(),
     })
-}
-
-/// Whether a process of `account` (none: of our own) may write to a socket of this owner, group and mode.
-fn may_connect(owner: SocketOwner, account: Option<&Account>) -> bool {
-    let Some(account) = account else {
-        return owner.mode & 0o200 != 0;
-    };
-    let (uid, gid) = (owner.uid.unwrap_or(0), owner.gid.unwrap_or(0));
-    let bit = if uid == account.uid {
-        0o200
-    } else if gid == account.gid || account.groups.contains(&gid) {
-        0o020
-    } else {
-        0o002
-    };
-    owner.mode & bit != 0
 }
 
 /// No request can be two routes'.

@@ -35,6 +35,17 @@ pub enum Found {
     File,
 }
 
+/// Who may do what with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its user's number.
+    pub uid: u32,
+    /// Its group's number.
+    pub gid: u32,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
 /// What may be asked; nothing is changed by it.
 pub trait Surroundings {
     /// Our own effective user.
@@ -62,6 +73,11 @@ pub trait Surroundings {
     /// # Errors
     /// When the table of groups cannot be read.
     fn group(&self, name: &str) -> io::Result<Option<u32>>;
+    /// The name of the group of this number.
+    ///
+    /// # Errors
+    /// When the table of groups cannot be read.
+    fn group_of(&self, gid: u32) -> io::Result<Option<String>>;
     /// Every group of a user, `gid` (its primary one) included.
     ///
     /// # Errors
@@ -72,11 +88,16 @@ pub trait Surroundings {
     /// # Errors
     /// When there is nothing, or it cannot be seen.
     fn find(&self, path: &Path) -> io::Result<Found>;
-    /// The number of the user that the file at `path` belongs to, symbolic links followed.
+    /// Whom what is at `path` belongs to and its mode, symbolic links followed.
     ///
     /// # Errors
     /// When there is nothing, or it cannot be seen.
-    fn owner(&self, path: &Path) -> io::Result<u32>;
+    fn owner(&self, path: &Path) -> io::Result<Owner>;
+    /// `path` without symbolic links.
+    ///
+    /// # Errors
+    /// When there is nothing, or it cannot be seen.
+    fn real(&self, path: &Path) -> io::Result<PathBuf>;
 }
 
 /// The system we run on.
@@ -126,6 +147,10 @@ impl Surroundings for System {
         Ok(unistd::Group::from_name(name)?.map(|group| group.gid.as_raw()))
     }
 
+    fn group_of(&self, gid: u32) -> io::Result<Option<String>> {
+        Ok(unistd::Group::from_gid(Gid::from_raw(gid))?.map(|group| group.name))
+    }
+
     fn groups_of(&self, user: &str, gid: u32) -> io::Result<Vec<u32>> {
         let user = CString::new(user)?;
         let groups = unistd::getgrouplist(&user, Gid::from_raw(gid))?;
@@ -143,8 +168,17 @@ impl Surroundings for System {
         })
     }
 
-    fn owner(&self, path: &Path) -> io::Result<u32> {
-        Ok(fs::metadata(path)?.uid())
+    fn owner(&self, path: &Path) -> io::Result<Owner> {
+        let metadata = fs::metadata(path)?;
+        Ok(Owner {
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            mode: metadata.mode() & 0o777,
+        })
+    }
+
+    fn real(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path)
     }
 }
 

@@ -4,6 +4,8 @@ mod command_line;
 mod documents;
 mod meanings;
 mod mistakes;
+mod print;
+mod warnings;
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +17,7 @@ use std::{
 use super::{
     errors::{ConfigErrors, Problems},
     resolved::Config,
-    surroundings::{Found, Surroundings, User},
+    surroundings::{Found, Owner, Surroundings, User},
 };
 
 /// A machine with two cores, some accounts and some files.
@@ -106,6 +108,10 @@ impl Surroundings for Imagined {
             .map(|(_, gid)| gid))
     }
 
+    fn group_of(&self, gid: u32) -> io::Result<Option<String>> {
+        Ok((gid == 1001).then(|| "blog".to_owned()))
+    }
+
     fn groups_of(&self, user: &str, gid: u32) -> io::Result<Vec<u32>> {
         Ok(if user == "blog" {
             vec![gid, 33]
@@ -116,9 +122,10 @@ impl Surroundings for Imagined {
 
     fn find(&self, path: &Path) -> io::Result<Found> {
         let known = match path.to_str() {
-            Some("/srv/blog" | "/etc/stockade/here" | "/srv/blog/venv" | "/srv/blog/empty") => {
-                Found::Folder
-            }
+            Some(
+                "/" | "/home" | "/home/blog" | "/run" | "/srv" | "/srv/blog" | "/etc/stockade/here"
+                | "/srv/blog/venv" | "/srv/blog/empty",
+            ) => Found::Folder,
             Some("/srv/blog/app.wsgi" | "/srv/blog/app.py" | "/etc/stockade/app.py") => Found::File,
             Some(
                 "/srv/blog/venv/bin/python"
@@ -132,14 +139,21 @@ impl Surroundings for Imagined {
         Ok(known)
     }
 
-    fn owner(&self, path: &Path) -> io::Result<u32> {
-        self.find(path).map(|_| {
-            if path.starts_with("/srv/blog") {
-                1001
-            } else {
-                0
-            }
+    fn owner(&self, path: &Path) -> io::Result<Owner> {
+        let (uid, mode) = match path.to_str() {
+            Some("/home/blog") => (1001, 0o700),
+            Some(path) if path.starts_with("/srv/blog") => (1001, 0o755),
+            _ => (0, 0o755),
+        };
+        self.find(path).map(|_| Owner {
+            uid,
+            gid: uid,
+            mode,
         })
+    }
+
+    fn real(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
     }
 }
 
@@ -152,6 +166,7 @@ fn read(text: &str, surroundings: &Imagined) -> Result<Config, ConfigErrors> {
         surroundings,
         &mut problems,
     )
+    .map(|(_, config)| config)
     .ok_or_else(|| ConfigErrors::Wrong {
         path: PathBuf::from("stockade.toml"),
         text: text.to_owned(),

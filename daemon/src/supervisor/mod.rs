@@ -45,7 +45,10 @@ pub use error::SupervisorError;
 
 use crate::{
     clock::Clock,
-    config::resolved::{Config, Kind},
+    config::{
+        self,
+        resolved::{Config, Kind},
+    },
 };
 use adapter::Adapter;
 use admin::Admin;
@@ -98,6 +101,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
         .map_err(io::Error::from)
         .map_err(SupervisorError::step("become a subreaper"))?;
     let mut passed = Passed::take()?;
+    warn(&config);
     let daemon = config.daemon;
     let mut adapter = Adapter::default();
     adapter.open_for(&config.pools)?;
@@ -175,7 +179,6 @@ async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
         "stockade {version} (pid {}) serving {count} pool{plural}",
         std::process::id()
     );
-    warn_of_shared_accounts(shell);
     for (pool, settings) in pools {
         shell.tell_machine(Event::PoolAdded { pool, settings });
     }
@@ -183,23 +186,10 @@ async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
     Ok(())
 }
 
-/// Workers with the relay's account can read it, stop it and reach each other's sockets.
-fn warn_of_shared_accounts(shell: &Shell) {
-    let Some(relay) = &shell.daemon.relay_user else {
-        return;
-    };
-    for pool in shell.pools.values().map(PoolRecord::bound) {
-        if pool
-            .account
-            .as_ref()
-            .is_some_and(|account| account.uid == relay.uid)
-        {
-            tracing::warn!(
-                "pool {}: its workers have the relay's account, {}, and are not kept apart from it: set another `user` or `relay-user`",
-                pool.name,
-                relay.name
-            );
-        }
+/// Says what is odd in `config`.
+fn warn(config: &Config) {
+    for warning in config::warnings::warnings(config, &config::System) {
+        tracing::warn!("{warning}");
     }
 }
 

@@ -146,6 +146,7 @@ impl Shell {
         self.adapter
             .open_for(&config.pools)
             .map_err(|error| Refusal::new(error.exit_code(), error))?;
+        super::warn(&config);
         let waits = self.what_waits(&config);
         Ok((config.pools, waits))
     }
@@ -197,7 +198,7 @@ impl Shell {
             match self.pools.values().find(|record| record.name == *name) {
                 None => wait(format!("pool {name} is new")),
                 Some(record) if record.kind() != keys.application.kind() => {
-                    wait(format!("pool {name}: runs something of another kind"))
+                    wait(format!("pool {name}: runs something of another kind"));
                 }
                 Some(record) if !has_same_sockets(record.bound(), keys) => {
                     wait(format!("pool {name}: its sockets have changed"));

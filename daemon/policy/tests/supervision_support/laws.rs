@@ -128,23 +128,7 @@ impl Laws {
                 worker,
                 generation,
             } => self.start(pool, worker, generation, now),
-            Action::OfferWorker { worker: id } => {
-                let worker = self.worker(id);
-                assert!(
-                    !worker.offered && worker.told == Told::Nothing,
-                    "offered twice"
-                );
-                worker.offered = true;
-                let (pool, generation) = (worker.pool, worker.generation);
-                let pool = self.pool(pool);
-                pool.ready_once.insert(generation);
-                // a service has shown all that it can
-                let proven = pool.settings[&generation].ready_after.is_some();
-                if proven && generation == pool.accepted {
-                    pool.not_before = Time::default();
-                }
-                self.worker(id).served |= proven;
-            }
+            Action::OfferWorker { worker } => self.offer(worker),
             Action::RetireWorker { worker, cause } => self.retire(worker, cause, now),
             Action::StopWorker {
                 worker,
@@ -187,6 +171,22 @@ impl Laws {
                 self.finished = true;
             }
         }
+    }
+
+    fn offer(&mut self, id: WorkerId) {
+        let worker = self.worker(id);
+        let fresh = !worker.offered && worker.told == Told::Nothing;
+        assert!(fresh, "offered twice");
+        worker.offered = true;
+        let (pool, generation) = (worker.pool, worker.generation);
+        let pool = self.pool(pool);
+        pool.ready_once.insert(generation);
+        // a service has shown all that it can
+        let proven = pool.settings[&generation].ready_after.is_some();
+        if proven && generation == pool.accepted {
+            pool.not_before = Time::default();
+        }
+        self.worker(id).served |= proven;
     }
 
     /// Every action was taken.

@@ -1,0 +1,347 @@
+//! A configuration as a file with nothing left to defaults.
+//!
+//! Reading it again gives the configuration it was printed from. A key that has no value, or no meaning in its table, is left out.
+
+use std::{path::Path, time::Duration};
+
+use stockade_policy::{Limit, dispatch::Retry};
+use toml::Value;
+
+use super::{
+    application,
+    errors::Place,
+    file::{File, PoolTable, ShimTable, Spot},
+    resolved::{
+        Account, Application, Config, Daemon, Destination, Listen, LogLevel, Pool, Route, Shim,
+    },
+    surroundings::Surroundings,
+};
+
+/// A key and its value; none: it has none.
+pub(super) type Entry = (&'static str, Option<Value>);
+
+/// The whole file.
+pub(super) fn print(file: &File, config: &Config, surroundings: &dyn Surroundings) -> String {
+    let mut lines = Vec::new();
+    table(
+        &mut lines,
+        "[daemon]",
+        daemon(&config.daemon),
+        &file.daemon.spots(),
+    );
+    for (pool, read) in config.pools.iter().zip(&file.pools) {
+        lines.push(String::new());
+        print_pool(&mut lines, pool, read, surroundings);
+    }
+    if let (Some(shim), Some(read)) = (&config.shim, &file.shim) {
+        lines.push(String::new());
+        print_shim(&mut lines, shim, read);
+    }
+    lines.join("\n") + "\n"
+}
+
+fn print_pool(
+    lines: &mut Vec<String>,
+    pool: &Pool,
+    read: &PoolTable,
+    surroundings: &dyn Surroundings,
+) {
+    let name = bare_or_quoted(&pool.name);
+    let spots = read.keys.spots();
+    let entries = entries(pool, surroundings)
+        .into_iter()
+        .filter(|(key, _)| application::has_meaning(key, pool.application.key()))
+        .collect();
+    table(lines, &format!("[pool.{name}]"), entries, &spots);
+    if !application::has_meaning("environment", pool.application.key()) {
+        return;
+    }
+    let given = read.keys.environment.as_ref();
+    lines.push(format!("\n[pool.{name}.environment]"));
+    for (variable, value) in &pool.environment {
+        let set = given.filter(|given| given.value.0.contains_key(variable));
+        let origin = origin(set.map(|given| &given.spot));
+        line(
+            lines,
+            &bare_or_quoted(variable),
+            &Value::from(value.as_str()),
+            origin,
+        );
+    }
+}
+
+fn print_shim(lines: &mut Vec<String>, shim: &Shim, read: &ShimTable) {
+    table(lines, "[shim]", entries_of_shim(shim), &read.keys.spots());
+    for (route, read) in shim.routes.iter().zip(&read.routes) {
+        lines.push(String::new());
+        table(
+            lines,
+            "[[shim.route]]",
+            entries_of_route(route),
+            &read.keys.spots(),
+        );
+    }
+}
+
+fn table(lines: &mut Vec<String>, heading: &str, entries: Vec<Entry>, spots: &[&Spot]) {
+    lines.push(heading.to_owned());
+    for (key, value) in entries {
+        if let Some(value) = value {
+            let spot = spots.iter().find(|spot| spot.key == key);
+            line(lines, key, &value, origin(spot.copied()));
+        }
+    }
+}
+
+/// A name as TOML has it before an equals sign.
+fn bare_or_quoted(name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if !name.is_empty() && name.chars().all(bare) {
+        name.to_owned()
+    } else {
+        Value::from(name).to_string()
+    }
+}
+
+fn line(lines: &mut Vec<String>, key: &str, value: &Value, origin: &str) {
+    let setting = format!("{key} = {value}");
+    lines.push(format!("{setting:COLUMN$} # {origin}"));
+}
+
+const fn origin(spot: Option<&Spot>) -> &'static str {
+    match spot {
+        None => "default",
+        Some(Spot {
+            place: Place::Defaults,
+            ..
+        }) => "[defaults]",
+        Some(_) => "set",
+    }
+}
+
+/// Every key of `[daemon]`.
+pub(super) fn daemon(daemon: &Daemon) -> Vec<Entry> {
+    let Daemon {
+        runtime_dir,
+        relay_user,
+        relay_threads,
+        log_level,
+        admin_socket,
+        status_listen,
+        shutdown_timeout,
+    } = daemon;
+    let level = match log_level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    let status = status_listen.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    vec![
+        ("runtime-dir", path(runtime_dir)),
+        ("relay-user", relay_user.as_ref().and_then(name)),
+        ("relay-threads", number(*relay_threads)),
+        ("log-level", string(level)),
+        ("admin-socket", path(admin_socket)),
+        ("status-listen", string(&status)),
+        ("shutdown-timeout", time(*shutdown_timeout)),
+    ]
+}
+
+/// Every key of a pool but `environment`, which is a table of its own.
+pub(super) fn entries(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry> {
+    let mut entries = of_application(pool);
+    entries.extend(of_sockets(pool, surroundings));
+    entries.extend(of_processes(pool, surroundings));
+    entries.extend(of_limits(pool));
+    entries
+}
+
+fn of_application(pool: &Pool) -> Vec<Entry> {
+    let none = || (None, None, None);
+    let (wsgi, python_home, python_path) = match &pool.application {
+        Application::Wsgi {
+            target,
+            interpreter,
+            python_path,
+        } => {
+            let folders = python_path.iter().filter_map(|folder| path(folder));
+            (
+                string(target),
+                path(interpreter),
+                Some(Value::Array(folders.collect())),
+            )
+        }
+        Application::Command(_) | Application::Upstream(_) | Application::Service(_) => none(),
+    };
+    let (mut command, mut upstream, mut service) = none();
+    match &pool.application {
+        Application::Wsgi { .. } => {}
+        Application::Command(words) => command = strings(words),
+        Application::Upstream(addresses) => upstream = strings(addresses),
+        Application::Service(words) => service = strings(words),
+    }
+    let mount = if pool.mount.is_empty() {
+        "/"
+    } else {
+        &pool.mount
+    };
+    vec![
+        ("wsgi", wsgi),
+        ("command", command),
+        ("upstream", upstream),
+        ("service", service),
+        ("python-home", python_home),
+        ("python-path", python_path),
+        ("mount", string(mount)),
+    ]
+}
+
+fn of_sockets(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry> {
+    let unix = pool
+        .listen
+        .iter()
+        .any(|address| matches!(address, Listen::Unix(_)));
+    let user = |uid| match surroundings.user_of(uid) {
+        Ok(Some(user)) => user.name,
+        Ok(None) | Err(_) => uid.to_string(),
+    };
+    let group = |gid| group_name(gid, surroundings);
+    let socket = pool.socket;
+    vec![
+        ("listen", strings(&pool.listen)),
+        (
+            "socket-user",
+            socket.uid.filter(|_| unix).map(|uid| user(uid).into()),
+        ),
+        (
+            "socket-group",
+            socket.gid.filter(|_| unix).map(|gid| group(gid).into()),
+        ),
+        ("socket-mode", unix.then(|| mode(socket.mode)).flatten()),
+        ("listen-backlog", number(pool.listen_backlog)),
+    ]
+}
+
+fn of_processes(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry> {
+    let account = pool.account.as_ref();
+    let group = account.map(|account| group_name(account.gid, surroundings).into());
+    let variable = |name: &str| {
+        let value = pool.environment.get(name);
+        string(value.map_or("off", String::as_str))
+    };
+    vec![
+        ("processes", number(pool.processes)),
+        ("threads", number(pool.threads)),
+        ("user", account.and_then(name)),
+        ("group", group),
+        ("home", path(&pool.home)),
+        ("umask", mode(pool.umask)),
+        ("lang", variable("LANG")),
+        ("locale", variable("LC_ALL")),
+    ]
+}
+
+fn of_limits(pool: &Pool) -> Vec<Entry> {
+    let retry = match pool.retry {
+        Retry::Off => "off",
+        Retry::Unsent => "unsent",
+        Retry::Idempotent => "idempotent",
+    };
+    vec![
+        ("startup-timeout", limit(pool.startup_timeout)),
+        ("request-timeout", limit(pool.request_timeout)),
+        ("queue-timeout", limit(pool.queue_timeout)),
+        ("queue-limit", number(pool.queue_limit)),
+        ("graceful-timeout", limit(pool.graceful_timeout)),
+        ("shutdown-timeout", time(pool.shutdown_timeout)),
+        (
+            "maximum-requests",
+            i64::try_from(pool.maximum_requests).ok().map(Value::from),
+        ),
+        ("retry", string(retry)),
+        ("retry-limit", number(pool.retry_limit)),
+        ("backoff-initial", time(pool.backoff.initial)),
+        ("backoff-maximum", time(pool.backoff.maximum)),
+    ]
+}
+
+/// Every key of `[shim]`.
+pub(super) fn entries_of_shim(shim: &Shim) -> Vec<Entry> {
+    vec![
+        ("listen", strings(&shim.listen)),
+        ("user", shim.account.as_ref().and_then(name)),
+        ("header-timeout", limit(shim.header_timeout)),
+        ("keep-alive-timeout", limit(shim.keep_alive_timeout)),
+    ]
+}
+
+/// Every key of `[[shim.route]]`.
+pub(super) fn entries_of_route(route: &Route) -> Vec<Entry> {
+    let (files, pool) = match &route.destination {
+        Destination::Files(folder) => (path(folder), None),
+        Destination::Pool { name, .. } => (None, string(name)),
+    };
+    vec![
+        ("host", route.host.as_deref().and_then(string)),
+        ("path", string(&route.path)),
+        ("files", files),
+        ("pool", pool),
+    ]
+}
+
+fn group_name(gid: u32, surroundings: &dyn Surroundings) -> String {
+    match surroundings.group_of(gid) {
+        Ok(Some(name)) => name,
+        Ok(None) | Err(_) => gid.to_string(),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a key has a value or none")]
+fn string(text: &str) -> Option<Value> {
+    Some(Value::from(text))
+}
+
+fn name(account: &Account) -> Option<Value> {
+    string(&account.name)
+}
+
+fn path(path: &Path) -> Option<Value> {
+    string(&path.to_string_lossy())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a key has a value or none")]
+fn strings<T: ToString>(all: &[T]) -> Option<Value> {
+    let all = all.iter().map(|each| Value::from(each.to_string()));
+    Some(Value::Array(all.collect()))
+}
+
+fn number<T: TryInto<i64>>(number: T) -> Option<Value> {
+    number.try_into().ok().map(Value::Integer)
+}
+
+fn mode(mode: u32) -> Option<Value> {
+    string(&format!("{mode:04o}"))
+}
+
+fn limit(limit: Limit) -> Option<Value> {
+    match limit.0 {
+        None => string("off"),
+        Some(duration) => time(duration),
+    }
+}
+
+/// In the largest unit that it is a whole number of; one minute is 60 s, as in the manual.
+fn time(duration: Duration) -> Option<Value> {
+    let milliseconds = duration.as_millis();
+    let units = [(3_600_000, 1, "h"), (60_000, 2, "m"), (1_000, 1, "s")];
+    let (size, _, unit) = units
+        .into_iter()
+        .find(|(size, least, _)| milliseconds.is_multiple_of(*size) && milliseconds >= size * least)
+        .unwrap_or((1, 1, "ms"));
+    string(&format!("{}{unit}", milliseconds / size))
+}
+
+/// Where the comments begin, unless the value is longer.
+const COLUMN: usize = 47;

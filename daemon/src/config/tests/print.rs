@@ -1,0 +1,167 @@
+//! A printed configuration means what the one that it was printed from means, and has every key.
+
+use std::{collections::BTreeSet, path::Path};
+
+use super::Imagined;
+use crate::config::{
+    application,
+    errors::Problems,
+    file::{DaemonKeys, File, PoolKeys, RouteKeys, ShimKeys},
+    print,
+    resolved::Config,
+    understand,
+};
+
+/// One pool of each kind; values that are set, of `[defaults]`, and left out.
+const EVERYTHING: &str = r#"
+[daemon]
+runtime-dir = "here"
+log-level = "debug"
+status-listen = "localhost:0"
+shutdown-timeout = "90s"
+
+[defaults]
+queue-timeout = "off"
+threads = 2
+user = "blog"
+environment = { GREETING = "hello, \"you\"" }
+
+[pool."blog.example"]
+listen = ["unix:blog.sock", "127.0.0.1:9001"]
+socket-mode = "0600"
+wsgi = "/srv/blog/app.py:main"
+python-home = "/srv/blog/venv"
+python-path = [".", "/opt"]
+mount = "/blog"
+home = "/srv/blog"
+lang = "off"
+environment = { LC_ALL = "de_DE.UTF-8", "odd name" = "1" }
+graceful-timeout = "1500ms"
+request-timeout = "1h"
+
+[pool.forms]
+listen = ["systemd:forms"]
+command = ["php-cgi", "-n"]
+maximum-requests = 500
+retry = "unsent"
+group = "web"
+
+[pool.wiki]
+listen = ["unix:/run/wiki.sock"]
+upstream = ["unix:/run/php.sock", "192.0.2.7:9000"]
+socket-group = "www-data"
+
+[pool.jobs]
+service = ["/srv/blog/serve", ""]
+user = "1001"
+
+[shim]
+listen = ["[::1]:8000", "0.0.0.0:80"]
+keep-alive-timeout = "off"
+[[shim.route]]
+host = "Blog.Example.org"
+path = "/"
+pool = "blog.example"
+[[shim.route]]
+path = "/static/"
+files = "/srv/blog"
+"#;
+
+#[test]
+fn it_means_the_same() {
+    for (text, machine) in [
+        (EVERYTHING.to_owned(), Imagined::root()),
+        (MINIMAL.to_owned(), Imagined::blog()),
+        (
+            MINIMAL.replace(
+                "[pool",
+                "[shim]\n[[shim.route]]\npath=\"/\"\npool=\"a\"\n[pool",
+            ),
+            Imagined::blog(),
+        ),
+    ] {
+        let (_, config, printed) = printed(&text, &machine);
+        let (_, again, twice) = self::printed(&printed, &machine);
+        assert_eq!(again, config, "{printed}");
+        assert_eq!(values(&twice), values(&printed));
+    }
+}
+
+#[test]
+fn it_says_where_each_value_comes_from() {
+    let (_, _, printed) = printed(EVERYTHING, &Imagined::root());
+    for (setting, origin) in [
+        (
+            "admin-socket = \"/etc/stockade/here/admin.sock\"",
+            "default",
+        ),
+        ("runtime-dir = \"/etc/stockade/here\"", "set"),
+        ("shutdown-timeout = \"90s\"", "set"),
+        ("\"odd name\" = \"1\"", "set"),
+        ("relay-threads = 2", "default"),
+        ("queue-timeout = \"off\"", "[defaults]"),
+        ("request-timeout = \"1h\"", "set"),
+        ("graceful-timeout = \"1500ms\"", "set"),
+        ("backoff-initial = \"500ms\"", "default"),
+        ("GREETING = 'hello, \"you\"'", "[defaults]"),
+        ("LC_ALL = \"de_DE.UTF-8\"", "set"),
+        ("PHP_FCGI_CHILDREN = \"2\"", "default"),
+        ("socket-user = \"blog\"", "default"),
+        ("command = [\"/usr/bin/php-cgi\", \"-n\"]", "set"),
+        ("host = \"blog.example.org\"", "set"),
+    ] {
+        let says = |line: &str| {
+            let (value, comment) = line.rsplit_once(" # ").unwrap_or_default();
+            value.trim_end() == setting && comment == origin
+        };
+        assert!(printed.lines().any(says), "{setting} # {origin}\n{printed}");
+    }
+}
+
+#[test]
+fn it_has_every_key() {
+    let machine = Imagined::root();
+    let (_, config, _) = printed(EVERYTHING, &machine);
+    let keys = |entries: Vec<print::Entry>| entries.into_iter().map(|(key, _)| key).collect();
+    let set = |keys: &[&'static str]| keys.iter().copied().collect::<BTreeSet<_>>();
+    assert_eq!(set(DaemonKeys::KEYS), keys(print::daemon(&config.daemon)));
+    let shim = config.shim.as_ref().unwrap();
+    assert_eq!(set(ShimKeys::KEYS), keys(print::entries_of_shim(shim)));
+    for route in &shim.routes {
+        assert_eq!(set(RouteKeys::KEYS), keys(print::entries_of_route(route)));
+    }
+    for pool in &config.pools {
+        let mut all: BTreeSet<_> = keys(print::entries(pool, &machine));
+        all.insert("environment");
+        assert_eq!(set(PoolKeys::KEYS), all);
+        // what has a meaning has a value, but for the other applications
+        for (key, value) in print::entries(pool, &machine) {
+            let other = ["wsgi", "command", "upstream", "service"].contains(&key);
+            let absent = key.starts_with("socket-") || ["user", "group"].contains(&key);
+            let expected = application::has_meaning(key, pool.application.key());
+            assert!(
+                value.is_some() || !expected || other || absent,
+                "{key} of {}",
+                pool.name
+            );
+        }
+    }
+}
+
+const MINIMAL: &str = "[pool.a]\nlisten = [\"unix:a.sock\"]\nwsgi = \"app.py\"\n";
+
+fn printed(text: &str, machine: &Imagined) -> (File, Config, String) {
+    let mut problems = Problems::default();
+    let (file, config) = understand(text, Path::new("/etc/stockade"), machine, &mut problems)
+        .unwrap_or_else(|| panic!("{text}: {:?}", problems.in_order()));
+    let printed = print::print(&file, &config, machine);
+    (file, config, printed)
+}
+
+fn values(printed: &str) -> Vec<&str> {
+    let value = |line: &'_ str| {
+        line.rsplit_once(" # ")
+            .map_or(line.len(), |(value, _)| value.len())
+    };
+    printed.lines().map(|line| &line[..value(line)]).collect()
+}
