@@ -13,6 +13,7 @@ mod support;
 mod admin;
 mod apache;
 mod call;
+mod check;
 mod django;
 mod mount;
 mod nginx;

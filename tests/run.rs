@@ -1,6 +1,11 @@
 //! `stockade run`: one application over HTTP without a configuration, as root and as an ordinary user.
 
-use std::{fs, net::TcpListener, path::Path};
+use std::{
+    fs::{self, Permissions},
+    net::TcpListener,
+    os::unix::fs::{PermissionsExt, chown},
+    path::Path,
+};
 
 use crate::support::{
     deadline::{now, wait_for},
@@ -158,14 +163,20 @@ fn an_application_that_does_not_start_ends_the_command_with_its_own_words() {
             "broken.py",
             "import nothing_of_that_name\n",
             "broken.py",
-            "nothing_of_that_name",
+            "-m pip install nothing_of_that_name`",
         ),
-        ("empty.py", "\n", "empty.py:main", "main"),
+        ("empty.py", "\n", "empty.py:main", "empty has no main"),
         (
             "hello.py",
             HELLO,
-            "no_such_module:application",
-            "no_such_module",
+            "hello:aplication",
+            "hello has no aplication; did you mean application?",
+        ),
+        (
+            "hello.py",
+            HELLO,
+            "helo:application",
+            "there is no module helo; did you mean hello?",
         ),
     ] {
         let site = Site::new();
@@ -179,6 +190,9 @@ fn an_application_that_does_not_start_ends_the_command_with_its_own_words() {
         );
         running.log.wait(&["stderr", words]);
         running.log.wait(&["the application did not start"]);
+        // one worker has tried, not each of them
+        let tries = running.log.text().matches("could not load").count();
+        assert_eq!(tries, 1, "{}", running.log.text());
     }
 }
 
@@ -191,6 +205,11 @@ fn a_wrong_target_is_a_sentence() {
             &["--command", "--", "no-such-program"],
             1,
             "no-such-program",
+        ),
+        (
+            &["--command", "--", "php-cgi3.0"],
+            1,
+            "`apt install php3.0-cgi`",
         ),
         (&["--asgi", "hello:app"], 2, "not supported yet"),
         (
@@ -217,6 +236,22 @@ fn a_port_in_use_is_temporary() {
         running.log.text()
     );
     running.log.wait(&["could not listen on", &address]);
+}
+
+#[test]
+fn what_root_keeps_to_itself_is_said_to_be_out_of_reach() {
+    if !tools::root() {
+        return;
+    }
+    let site = site();
+    let folder = site.path().to_owned();
+    fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
+    let owner = ["--user", tools::POOL_USER];
+    chown(&folder, Some(0), Some(0)).unwrap();
+    let mut running = Running::start(site, &["hello.py", PORT[0], PORT[1], owner[0], owner[1]]);
+    assert_eq!(running.wait_exit().code(), Some(1));
+    let closed = format!("may not enter {} (mode 0700)", folder.display());
+    running.log.wait(&["WARN", &closed]);
 }
 
 #[test]

@@ -17,6 +17,16 @@ fn a_pool_starts_all_its_processes_at_once() {
 }
 
 #[test]
+fn where_the_first_is_to_start_alone_the_others_follow_when_it_is_ready() {
+    play(
+        "0     add processes=3 first-alone=1       | report starting, start 1 g1
+         20    launched 1                          |
+         900   ready 1                             | offer 1, start 2 g1, start 3 g1, report serving
+         950   exit 2 1                            | forget 2 exit-code failed waits",
+    );
+}
+
+#[test]
 fn readiness_may_overtake_the_launch() {
     play(
         "0     add                     | report starting, start 1 g1

@@ -7,6 +7,7 @@ import difflib
 import importlib
 import importlib.util
 import os
+import pkgutil
 import site
 import sys
 import traceback
@@ -15,6 +16,7 @@ from importlib.machinery import SourceFileLoader
 DEFAULT_CALLABLE = "application"
 IMPORT_FAILED = 3
 NO_CALLABLE = 4
+OWN_REMEDY = "remedy: correct the name, or name the folder it is in (python-path, or home)\n"
 
 
 def load(target, python_path):
@@ -58,8 +60,9 @@ def import_module(name, target):
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
-            fail(IMPORT_FAILED, target, "there is no module %s" % error.name, where())
-        fail(IMPORT_FAILED, target, "its import failed", cut(error) + where())
+            missing = "there is no module %s%s" % (error.name, meant(error.name))
+            fail(IMPORT_FAILED, target, missing, where() + OWN_REMEDY)
+        fail(IMPORT_FAILED, target, "its import failed", cut(error) + where() + remedy(error.name))
     except BaseException as error:
         fail(IMPORT_FAILED, target, "its import failed", cut(error))
 
@@ -76,7 +79,7 @@ def import_script(path, target):
     try:
         spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
-        fail(IMPORT_FAILED, target, "its import failed", cut(error) + where())
+        fail(IMPORT_FAILED, target, "its import failed", cut(error) + where() + remedy(error.name))
     except BaseException as error:
         fail(IMPORT_FAILED, target, "its import failed", cut(error))
     return module
@@ -118,9 +121,41 @@ def is_ours(filename):
 
 
 def where():
-    lines = ["interpreter: %s (Python %s)" % (sys.executable, sys.version.split()[0])]
-    lines += ["searched: %s" % entry for entry in sys.path]
-    return "\n".join(lines) + "\n"
+    interpreter = "%s (Python %s)" % (sys.executable, sys.version.split()[0])
+    return "interpreter: %s\nsearched: %s\n" % (interpreter, ", ".join(sys.path))
+
+
+def meant(name):
+    """The module of the application's folders that `name` is most like."""
+    parent, _, last = name.rpartition(".")
+    folders = getattr(sys.modules.get(parent), "__path__", ()) if parent else sys.path
+    installed = ("/site-packages", "/dist-packages")
+    own = [f for f in folders if not f.startswith(sys.base_prefix) and not f.endswith(installed)]
+    close = difflib.get_close_matches(last, [found.name for found in pkgutil.iter_modules(own)], 1)
+    return "; did you mean %s?" % ".".join(filter(None, [parent, close[0]])) if close else ""
+
+
+def remedy(name):
+    """What to do about a module that the application needs and that is not there."""
+    package = (name or "").partition(".")[0]
+    if not package or package in sys.modules:
+        return ""
+    found = [f for f in virtual_environments() if os.path.realpath(f) != os.path.realpath(sys.prefix)]
+    there = ", like %s" % found[0] if found else ""
+    return (
+        "remedy: if %s is a package, install it with `%s -m pip install %s`, or name the virtual environment that has it%s"
+        " (python-home in the pool; before `stockade run`, activate it); if it is the application's own, name its folder"
+        " (python-path)\n" % (package, sys.executable, package, there)
+    )
+
+
+def virtual_environments():
+    """In the working directory and beside it."""
+    home = os.getcwd()
+    for folder in (home, os.path.dirname(home)):
+        for name in ("venv", ".venv", "env"):
+            if os.path.isfile(os.path.join(folder, name, "pyvenv.cfg")):
+                yield os.path.join(folder, name)
 
 
 def fail(status, target, reason, details=""):

@@ -43,7 +43,9 @@ pub fn warnings(config: &Config, surroundings: &dyn Surroundings) -> Vec<Warning
         out_of_reach(pool, surroundings)
             .into_iter()
             .for_each(&mut add);
-        if !led_to(pool, config) {
+        if led_to(pool, config) {
+            nameless_script(pool).into_iter().for_each(&mut add);
+        } else {
             lonely_sockets(pool, &hosts, surroundings)
                 .into_iter()
                 .for_each(&mut add);
@@ -131,6 +133,20 @@ fn led_to(pool: &Pool, config: &Config) -> bool {
     routes.into_iter().any(|route| match &route.destination {
         Destination::Pool { name, .. } => *name == pool.name,
         Destination::Files(_) => false,
+    })
+}
+
+/// PHP asks the host which script to run, and the shim has none to name.
+fn nameless_script(pool: &Pool) -> Option<Said> {
+    let Application::Command(words) = &pool.application else {
+        return None;
+    };
+    let program = Path::new(words.first()?).file_name()?.to_str()?;
+    program.starts_with("php-cgi").then(|| {
+        let why = format!(
+            "is {program}, which runs the script that the host names (SCRIPT_FILENAME), and the shim names none, so that it answers \"No input file specified\": put nginx or Apache in front of this pool"
+        );
+        ("command", why)
     })
 }
 

@@ -167,11 +167,12 @@ async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
         launch.outcome().await.map_err(SupervisorError::Shim)?;
         shim.tell_addresses();
     }
+    let waited_for = shell.source == Source::CommandLine;
     let pools: Vec<_> = shell
         .pools
         .values()
         .filter(|record| record.kind() != Kind::Upstream)
-        .map(|record| (record.id, record.supervision()))
+        .map(|record| (record.id, record.supervision(waited_for)))
         .collect();
     let (version, count) = (env!("CARGO_PKG_VERSION"), shell.pools.len());
     let plural = if count == 1 { "" } else { "s" };

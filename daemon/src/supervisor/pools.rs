@@ -149,7 +149,7 @@ impl PoolRecord {
     }
 
     /// What supervision needs of the keys as read last.
-    pub(super) fn supervision(&self) -> supervision::Settings {
+    pub(super) fn supervision(&self, first_alone: bool) -> supervision::Settings {
         let keys = &self.latest;
         supervision::Settings {
             processes: keys.processes,
@@ -161,6 +161,7 @@ impl PoolRecord {
             shutdown_timeout: keys.shutdown_timeout,
             backoff: keys.backoff,
             ready_after: (keys.application.kind() == Kind::Service).then_some(SERVICE_PROOF),
+            first_alone,
         }
     }
 

@@ -164,7 +164,7 @@ impl Shell {
             return;
         };
         record.change(keys);
-        let (pool, name, settings) = (record.id, record.name.clone(), record.supervision());
+        let (pool, name, settings) = (record.id, record.name.clone(), record.supervision(false));
         if record.kind() == Kind::Upstream {
             record.take_over();
             let changed = ToRelay::PoolChanged(record.dispatch());

@@ -19,11 +19,19 @@ pub(super) struct Health {
     rounds: u32,
     /// No start before this.
     not_before: Time,
-    /// A failure was the last news of a worker that started: one at a time.
+    /// A failure was the last news of a worker that started, or there is to be a first one alone: one at a time.
     probing: bool,
 }
 
 impl Health {
+    /// Of a pool whose first worker starts alone.
+    pub(super) fn first_alone() -> Self {
+        Self {
+            probing: true,
+            ..Self::default()
+        }
+    }
+
     /// A worker that was started at `started` failed.
     pub(super) fn fail(
         &mut self,

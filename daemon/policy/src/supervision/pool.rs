@@ -73,6 +73,11 @@ impl Pool {
             pool: id,
             state: PoolState::Starting,
         });
+        let health = if settings.first_alone {
+            Health::first_alone()
+        } else {
+            Health::default()
+        };
         Self {
             id,
             state: PoolState::Starting,
@@ -85,7 +90,7 @@ impl Pool {
             changed: None,
             newest: generation,
             rolling: false,
-            health: Health::default(),
+            health,
             retry: None,
             workers: BTreeMap::new(),
         }

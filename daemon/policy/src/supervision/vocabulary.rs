@@ -25,6 +25,9 @@ pub struct Settings {
     pub backoff: Backoff,
     /// `service`: a worker that has run this long is ready, and has shown its health; it gets no requests that could show it.
     pub ready_after: Option<Duration>,
+    /// The pool's first worker starts alone, the others when it is ready: a mistake that all would make is told once. For somebody
+    /// who waits at a terminal; a daemon starts all at once.
+    pub first_alone: bool,
 }
 
 /// Why a worker's life ended or is to end (manual, section 8: causes of exits).

@@ -119,10 +119,12 @@ fn settings(words: &[&str]) -> Settings {
             maximum: Duration::from_secs(60),
         },
         ready_after: None,
+        first_alone: false,
     };
     for (key, value) in words.iter().filter_map(|word| word.split_once('=')) {
         let millis = value.parse().ok().map(Duration::from_millis);
         match key {
+            "first-alone" => settings.first_alone = true,
             "ready-after" => settings.ready_after = millis,
             "processes" => settings.processes = value.parse().expect(value),
             "surge" => settings.surge = value.parse().expect(value),

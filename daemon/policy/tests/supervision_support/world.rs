@@ -413,6 +413,7 @@ impl World {
                 maximum: Duration::from_secs(60),
             },
             ready_after: self.chance(8).then_some(Duration::from_secs(1)),
+            first_alone: self.chance(8),
         }
     }
 

@@ -116,9 +116,22 @@ fn a_socket_in_a_folder_that_is_closed_or_missing() {
 }
 
 #[test]
-fn a_pool_behind_the_shim_needs_no_web_server() {
+fn php_behind_the_shim() {
     let text = format!(
         "[pool.blog]\nuser = \"blog\"\n{PHP}{SOCKET}[shim]\n[[shim.route]]\npath = \"/\"\npool = \"blog\""
+    );
+    assert_eq!(
+        said_of(&text, &with_nginx(Imagined::root())),
+        [
+            "pool blog: `command` is php-cgi, which runs the script that the host names (SCRIPT_FILENAME), and the shim names none, so that it answers \"No input file specified\": put nginx or Apache in front of this pool"
+        ]
+    );
+}
+
+#[test]
+fn a_pool_behind_the_shim_needs_no_web_server() {
+    let text = format!(
+        "[pool.blog]\nuser = \"blog\"\ncommand = [\"/srv/blog/serve\"]\n{SOCKET}[shim]\n[[shim.route]]\npath = \"/\"\npool = \"blog\""
     );
     assert_eq!(said_of(&text, &with_nginx(Imagined::root())), [""; 0]);
 }

@@ -248,5 +248,6 @@ const fn settings() -> Settings {
             maximum: Duration::from_secs(60),
         },
         ready_after: None,
+        first_alone: false,
     }
 }
