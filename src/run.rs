@@ -123,6 +123,8 @@ fn announce(config: &Config) {
             );
         }
     }
+    let socket = config.daemon.admin_socket.display();
+    tracing::info!("its state: stockade status --socket {socket}");
 }
 
 fn named(account: Option<&Account>) -> &str {

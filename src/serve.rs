@@ -31,6 +31,8 @@ pub(crate) fn code(errors: &ConfigErrors) -> u8 {
         {
             exit::NOT_PERMITTED
         }
-        ConfigErrors::Unreadable { .. } | ConfigErrors::Wrong { .. } => exit::CONFIGURATION,
+        ConfigErrors::Unreadable { .. }
+        | ConfigErrors::TooLarge { .. }
+        | ConfigErrors::Wrong { .. } => exit::CONFIGURATION,
     }
 }

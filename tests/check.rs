@@ -122,6 +122,10 @@ fn what_is_wrong_is_told_as_at_a_start() {
         ),
         "{errors}"
     );
+    let file = site.write("stockade.toml", &"# nothing\n".repeat(1_000_000));
+    let (code, _, errors) = check(&file, &[]);
+    assert_eq!(code, Some(78));
+    assert!(errors.contains("is larger than 8388608 bytes"), "{errors}");
     let (code, _, errors) = check(Path::new("/nowhere/stockade.toml"), &[]);
     assert_eq!(code, Some(78));
     assert!(errors.contains("/nowhere/stockade.toml"), "{errors}");

@@ -14,6 +14,9 @@ use std::{
 
 use thiserror::Error;
 
+/// In bytes: ten thousand pools.
+pub(super) const LARGEST: u64 = 8 << 20;
+
 /// Why there is no configuration.
 #[derive(Debug, Error)]
 pub enum ConfigErrors {
@@ -24,6 +27,12 @@ pub enum ConfigErrors {
         path: PathBuf,
         /// The system's words.
         reason: io::Error,
+    },
+    /// Nobody wrote this.
+    #[error("{} is larger than {LARGEST} bytes: name the configuration with -c", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
     },
     /// The file was read and something in it is wrong.
     #[error("{}", render(path, text, "", problems))]
@@ -197,6 +206,14 @@ fn render_at(path: &Path, text: &str, at: &Range<usize>, kind: &str, fault: &Fau
     let marked = line_rest.get(..marked).unwrap_or(line_rest);
 
     let column = indent.chars().count() + 1;
+    let place = format!("{}:{number}:{column}: {kind}{fault}", path.display());
+    if column > WIDEST {
+        return place;
+    }
+    let line_rest = line_rest
+        .get(..boundary(line_rest, WIDEST))
+        .unwrap_or(line_rest);
+    let marked = marked.get(..line_rest.len()).unwrap_or(marked);
     let gutter = " ".repeat(number.to_string().len());
     // a tab stays a tab, so that the caret stands below its character
     let padding: String = indent
@@ -204,10 +221,7 @@ fn render_at(path: &Path, text: &str, at: &Range<usize>, kind: &str, fault: &Fau
         .map(|c| if c == '\t' { '\t' } else { ' ' })
         .collect();
     let carets = "^".repeat(marked.chars().count().max(1));
-    format!(
-        "{}:{number}:{column}: {kind}{fault}\n  {number} | {indent}{line_rest}\n  {gutter} | {padding}{carets}",
-        path.display()
-    )
+    format!("{place}\n  {number} | {indent}{line_rest}\n  {gutter} | {padding}{carets}")
 }
 
 /// The end of the text, or the next place from `offset` on where a character begins.
@@ -216,3 +230,6 @@ fn boundary(text: &str, offset: usize) -> usize {
         .find(|&offset| text.is_char_boundary(offset))
         .unwrap_or(text.len())
 }
+
+/// Of a line's part before and after the place, in characters and bytes: what nobody wrote by hand is not shown.
+const WIDEST: usize = 500;

@@ -26,7 +26,8 @@ mod values;
 pub mod warnings;
 
 use std::{
-    fs,
+    fs::File,
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -35,8 +36,7 @@ pub use command_line::{Run, Target, without_file};
 pub use errors::{CommandLineErrors, ConfigErrors};
 pub use surroundings::{Surroundings, System};
 
-use errors::{Problem, Problems};
-use file::File;
+use errors::{LARGEST, Problem, Problems};
 use resolved::Config;
 
 /// Reads the configuration in the file `path`, as it holds in these `surroundings`.
@@ -89,7 +89,15 @@ fn read_with<T>(
         path: path.to_path_buf(),
         reason,
     };
-    let bytes = fs::read(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(ConfigErrors::TooLarge {
+            path: path.to_path_buf(),
+        });
+    }
     let absolute = std::path::absolute(path).map_err(unreadable)?;
     let folder = absolute.parent().unwrap_or_else(|| Path::new("/"));
     let text = String::from_utf8_lossy(&bytes);
@@ -114,7 +122,7 @@ fn understand(
     folder: &Path,
     surroundings: &dyn Surroundings,
     problems: &mut Problems,
-) -> Option<(File, Config)> {
+) -> Option<(file::File, Config)> {
     let file = file::read(text, problems)?;
     let config = resolve::resolve(&file, folder, surroundings, problems)?;
     Some((file, config))

@@ -343,7 +343,11 @@ fn home(
 
 fn backoff(table: &PoolTable) -> Result<Backoff, Problem> {
     let keys = &table.keys;
-    let maximum = period(keys.backoff_maximum.as_ref(), Duration::from_secs(60));
+    let longest = match keys.upstream {
+        Some(_) => LONGEST_UPSTREAM_WAIT,
+        None => Duration::from_secs(60),
+    };
+    let maximum = period(keys.backoff_maximum.as_ref(), longest);
     let default = Duration::from_millis(500).min(maximum);
     let initial = period(keys.backoff_initial.as_ref(), default);
     for given in [&keys.backoff_initial, &keys.backoff_maximum]
@@ -419,6 +423,8 @@ fn period(given: Option<&Given<Period>>, default: Duration) -> Duration {
 const MOST_ADDRESSES: usize = 32;
 /// Requests at a time that an address of an upstream gets, where nothing is said.
 const UPSTREAM_THREADS: u32 = 32;
+/// To ask whether an upstream is back costs one connection.
+const LONGEST_UPSTREAM_WAIT: Duration = Duration::from_secs(5);
 /// What `graceful-timeout` is longer than `request-timeout` unless it is set.
 const GRACE: Duration = Duration::from_secs(5);
 /// In the runtime-dir.
