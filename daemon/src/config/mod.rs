@@ -3,7 +3,7 @@
 //! In three steps, each only when the one before found no fault: [`file`](mod@file) knows every key and the form of its value ([`values`]),
 //! [`resolve`] fills in defaults and looks up every name, [`resolved`] is what the rest of the daemon gets. Every fault that a step
 //! can find is reported at once, with the line it stands in ([`errors`]). What is asked of the system goes through
-//! [`surroundings`]; nothing is changed in it. What is allowed but odd is for [`mod@warnings`]; [`check`] has both, and
+//! [`surroundings`]; nothing is changed in it. What is allowed but odd is for [`mod@warnings`]; [`check()`] has both, and
 //! [`Checked::print`] the file with everything filled in. A command that needs no file ([`without_file`]) says in words what a file would, and
 //! goes through the last two steps.
 
