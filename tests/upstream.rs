@@ -74,7 +74,10 @@ fn while_one_of_two_is_away_only_what_it_was_running_can_fail() {
     load.wait_answered(50);
     let (answered, failures) = load.stop();
     // at each of its ends what it was reading just then, and what its socket still took while it was dying
-    let died = |failure: &String| failure.contains("worker-died");
+    let died = |failure: &String| {
+        let cut = failure.starts_with("200") || failure.contains("end of file");
+        cut || failure.contains("worker-died")
+    };
     assert!(
         failures.len() <= 3 * 3 && failures.iter().all(died),
         "{} of {answered} failed: {failures:?}",
