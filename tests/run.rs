@@ -81,9 +81,11 @@ fn root_runs_nothing_as_root_and_says_so() {
     if !tools::root() {
         return;
     }
-    let running = Running::start(site(), &["hello.py", PORT[0], PORT[1]]);
+    let words = ["hello.py", PORT[0], PORT[1], "--processes", "2"];
+    let running = Running::start(site(), &words);
     assert_eq!(running.client().get("/").status, 200);
     running.log.wait(&["started by root", "runs as nobody"]);
+    running.log.wait_times(2, &["worker ", " ready"]);
     for process in process::children(running.pid()) {
         let user = process::user_of(process);
         assert!(user.is_some_and(|user| user != 0), "{process}: {user:?}");
