@@ -12,6 +12,7 @@ mod support;
 
 mod admin;
 mod apache;
+mod buffering;
 mod call;
 mod check;
 mod django;

@@ -49,7 +49,8 @@ fn a_response_that_waits_for_its_host_leaves_the_worker_ready_for_the_next() {
 
 #[test]
 fn a_worker_that_is_still_at_a_request_nobody_waits_for_is_given_no_other() {
-    let stockade = Stockade::scripted("processes = 2\nrequest-timeout = \"30s\"");
+    let stockade =
+        Stockade::scripted("request-buffering = false\nprocesses = 2\nrequest-timeout = \"30s\"");
     stockade.wait_ready("app", 2);
     let gate = stockade.site.path().join("gate");
     let busy = {

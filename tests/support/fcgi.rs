@@ -55,6 +55,17 @@ impl Answer {
         self.parts().1
     }
 
+    /// How long the body is, in bytes.
+    pub(crate) fn body_length(&self) -> usize {
+        let (crlf, lf) = (find(&self.stdout, b"\r\n\r\n"), find(&self.stdout, b"\n\n"));
+        let start = crlf
+            .map(|end| end + 4)
+            .into_iter()
+            .chain(lf.map(|end| end + 2))
+            .min();
+        start.map_or(0, |start| self.stdout.len() - start)
+    }
+
     /// One line of the scripted worker's facts: "pid 4711".
     pub(crate) fn fact(&self, name: &str) -> String {
         self.body()
@@ -76,6 +87,10 @@ impl Answer {
             None => (text, String::new()),
         }
     }
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|part| part == wanted)
 }
 
 impl Fcgi {

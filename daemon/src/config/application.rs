@@ -264,6 +264,14 @@ const OF_REQUESTS: &[&str] = &[
     "maximum-requests",
     "retry",
     "retry-limit",
+    "request-buffering",
+    "request-buffer-size",
+    "spool-dir",
+    "spool-limit",
+    "request-body-limit",
+    "header-limit",
+    "header-buffer-size",
+    "response-buffer-size",
 ];
 /// Keys about processes of ours.
 const OF_PROCESSES: &[&str] = &[

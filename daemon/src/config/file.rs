@@ -15,6 +15,7 @@ use super::{
     application,
     errors::{Fault, Place, Problem, Problems},
     resolved::{Listen, LogLevel},
+    sizes::{Ceiling, Size},
     values::{
         Count, Environment, HttpListen, Locale, Mode, Mount, Period, StatusListen, UpstreamAddress,
         Value, Whole, Word,
@@ -116,7 +117,7 @@ macro_rules! keys {
             pub(super) const KEYS: &[&str] = &[$($key),*];
             pub(super) const LATER: &[&str] = &[$($later),*];
             /// Tables in the table, which are read elsewhere.
-const TABLES: &[&str] = &[$($($table),*)?];
+            const TABLES: &[&str] = &[$($($table),*)?];
 
             /// Where the keys that are set stand; of a pool, in its own table or in `[defaults]`.
             pub(super) fn spots(&self) -> Vec<&Spot> {
@@ -194,6 +195,14 @@ keys! {
         retry_limit = "retry-limit": Whole<0, 1>,
         backoff_initial = "backoff-initial": Period,
         backoff_maximum = "backoff-maximum": Period,
+        request_buffering = "request-buffering": bool,
+        request_buffer_size = "request-buffer-size": Size<0, GIB>,
+        spool_dir = "spool-dir": PathBuf,
+        spool_limit = "spool-limit": Ceiling,
+        request_body_limit = "request-body-limit": Ceiling,
+        header_limit = "header-limit": Size<KIB, { 16 * MIB }>,
+        header_buffer_size = "header-buffer-size": Size<KIB, MIB>,
+        response_buffer_size = "response-buffer-size": Size<{ 16 * KIB }, GIB>,
     }
     later:
         "allowed-clients" "asgi" "environment-file" "inherit-environment" "parameters"
@@ -203,8 +212,7 @@ keys! {
         "restart-interval" "maximum-memory" "cpu-time-limit" "supplementary-groups" "chroot" "cpu-priority"
         "memory-limit" "virtual-memory-limit" "open-files" "core-size" "script-user" "script-group"
         "no-new-privileges" "private-tmp" "read-only-paths" "read-write-paths" "cgroup" "reload"
-        "request-buffering" "request-buffer-size" "spool-limit" "request-body-limit" "header-limit"
-        "header-buffer-size" "response-buffer-size" "spool-dir" "send-buffer-size" "receive-buffer-size" "stderr"
+        "send-buffer-size" "receive-buffer-size" "stderr"
         "access-log" "access-log-format" "slow-request"
 }
 
@@ -470,4 +478,7 @@ fn wrong(place: &Place, key: &str, at: Range<usize>, why: impl Into<String>) -> 
 pub(super) const APPLICATIONS: &[&str] = &["wsgi", "command", "upstream", "service"];
 const TABLES: &[&str] = &["daemon", "defaults", "pool", "shim"];
 const TABLES_LATER: &[&str] = &["include"];
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 const LONGEST_NAME: usize = 64;

@@ -14,12 +14,14 @@ pub mod surroundings;
 mod access;
 mod accounts;
 mod application;
+mod bytes;
 mod check;
 mod command_line;
 mod file;
 mod print;
 mod resolve;
 mod shim;
+mod sizes;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -12,8 +12,10 @@ use super::{
     errors::Place,
     file::{File, PoolTable, ShimTable, Spot},
     resolved::{
-        Account, Application, Config, Daemon, Destination, Listen, LogLevel, Pool, Route, Shim,
+        Account, Application, Bytes, Config, Daemon, Destination, Listen, LogLevel, Pool, Route,
+        Shim,
     },
+    sizes,
     surroundings::Surroundings,
 };
 
@@ -155,6 +157,7 @@ pub(super) fn entries(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry
     entries.extend(of_sockets(pool, surroundings));
     entries.extend(of_processes(pool, surroundings));
     entries.extend(of_limits(pool));
+    entries.extend(of_bytes(&pool.bytes));
     entries
 }
 
@@ -267,6 +270,32 @@ fn of_limits(pool: &Pool) -> Vec<Entry> {
     ]
 }
 
+fn of_bytes(bytes: &Bytes) -> Vec<Entry> {
+    let Bytes {
+        request_buffering,
+        request_buffer_size,
+        spool_dir,
+        spool_limit,
+        request_body_limit,
+        header_limit,
+        header_buffer_size,
+        response_buffer_size,
+    } = bytes;
+    vec![
+        (
+            "request-buffering",
+            Some(Value::Boolean(*request_buffering)),
+        ),
+        ("request-buffer-size", size(*request_buffer_size)),
+        ("spool-dir", path(spool_dir)),
+        ("spool-limit", ceiling(*spool_limit)),
+        ("request-body-limit", ceiling(*request_body_limit)),
+        ("header-limit", size(*header_limit)),
+        ("header-buffer-size", size(*header_buffer_size)),
+        ("response-buffer-size", size(*response_buffer_size)),
+    ]
+}
+
 /// Every key of `[shim]`.
 pub(super) fn entries_of_shim(shim: &Shim) -> Vec<Entry> {
     vec![
@@ -319,6 +348,14 @@ fn strings<T: ToString>(all: &[T]) -> Option<Value> {
 
 fn number<T: TryInto<i64>>(number: T) -> Option<Value> {
     number.try_into().ok().map(Value::Integer)
+}
+
+fn size(bytes: usize) -> Option<Value> {
+    string(&sizes::in_words(bytes as u64))
+}
+
+fn ceiling(bytes: Option<u64>) -> Option<Value> {
+    string(&bytes.map_or_else(|| "off".to_owned(), sizes::in_words))
 }
 
 fn mode(mode: u32) -> Option<Value> {

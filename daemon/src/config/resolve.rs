@@ -10,7 +10,7 @@ use stockade_policy::{Backoff, Limit, dispatch::Retry};
 use toml::Spanned;
 
 use super::{
-    accounts, application,
+    accounts, application, bytes,
     errors::{Fault, Place, Problem, Problems},
     file::{DaemonKeys, File, Given, PoolKeys, PoolTable},
     resolved::{Account, Application, Config, Daemon, Listen, LogLevel, Pool},
@@ -200,6 +200,7 @@ fn pool(
     let application = application::application(table, known, base, surroundings);
     let application = problems.keep(application);
     let backoff = problems.keep(backoff(table));
+    let bytes = problems.keep(bytes::bytes(keys, base, surroundings));
     let (account, application) = (account?, application?);
     let own = accounts::own(surroundings);
     let environment = application::environment(keys, &application, account.as_ref(), &own);
@@ -234,6 +235,7 @@ fn pool(
         retry: value(keys.retry.as_ref(), |given| *given, Retry::Idempotent),
         retry_limit: value(keys.retry_limit.as_ref(), |given| given.0, 1),
         backoff: backoff?,
+        bytes: bytes?,
     })
 }
 
@@ -407,7 +409,7 @@ fn shared_address(
     given.spot.wrong_at(address.span(), why)
 }
 
-fn value<T, U>(given: Option<&Given<T>>, meaning: impl Fn(&T) -> U, default: U) -> U {
+pub(super) fn value<T, U>(given: Option<&Given<T>>, meaning: impl Fn(&T) -> U, default: U) -> U {
     given.map_or(default, |given| meaning(&given.value))
 }
 

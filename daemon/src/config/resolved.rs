@@ -113,6 +113,29 @@ pub struct Pool {
     pub retry_limit: u32,
     /// `backoff-initial`, `backoff-maximum`.
     pub backoff: Backoff,
+    /// What is held of requests and responses.
+    pub bytes: Bytes,
+}
+
+/// What the relay holds of requests and responses, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// `request-buffering`: a request waits for its whole body before it waits for a worker.
+    pub request_buffering: bool,
+    /// `request-buffer-size`: of a body in memory.
+    pub request_buffer_size: usize,
+    /// `spool-dir`: where longer ones are.
+    pub spool_dir: PathBuf,
+    /// `spool-limit`: of all of them; none: no limit.
+    pub spool_limit: Option<u64>,
+    /// `request-body-limit`; none: no limit.
+    pub request_body_limit: Option<u64>,
+    /// `header-limit`: of one request's parameters.
+    pub header_limit: usize,
+    /// `header-buffer-size`: of a response head.
+    pub header_buffer_size: usize,
+    /// `response-buffer-size`: read ahead of a slow host.
+    pub response_buffer_size: usize,
 }
 
 /// One of `listen`.

@@ -124,7 +124,7 @@ impl Surroundings for Imagined {
         let known = match path.to_str() {
             Some(
                 "/" | "/home" | "/home/blog" | "/run" | "/srv" | "/srv/blog" | "/etc/stockade/here"
-                | "/srv/blog/venv" | "/srv/blog/empty",
+                | "/var/tmp" | "/srv/blog/venv" | "/srv/blog/empty",
             ) => Found::Folder,
             Some("/srv/blog/app.wsgi" | "/srv/blog/app.py" | "/etc/stockade/app.py") => Found::File,
             Some(

@@ -444,7 +444,7 @@ fn one_of<T: Copy>(value: &Spanned<DeValue<'_>>, words: &[(&str, T)]) -> Result<
         .ok_or_else(|| must_be(value, &wanted))
 }
 
-fn is_off(value: &Spanned<DeValue<'_>>) -> bool {
+pub(super) fn is_off(value: &Spanned<DeValue<'_>>) -> bool {
     matches!(value.get_ref(), DeValue::String(text) if text == "off")
 }
 
@@ -467,12 +467,12 @@ fn integer(value: &Spanned<DeValue<'_>>, wanted: &str) -> Result<Option<i128>, W
     }
 }
 
-fn must_be(value: &Spanned<DeValue<'_>>, wanted: &str) -> Wrong {
+pub(super) fn must_be(value: &Spanned<DeValue<'_>>, wanted: &str) -> Wrong {
     let found = found(value.get_ref());
     wrong(value, format!("is {found}, but must be {wanted}"))
 }
 
-fn wrong(value: &Spanned<DeValue<'_>>, why: impl Into<String>) -> Wrong {
+pub(super) fn wrong(value: &Spanned<DeValue<'_>>, why: impl Into<String>) -> Wrong {
     Wrong {
         at: value.span(),
         why: why.into(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use stockade_policy::{Backoff, Generation, PoolId, PoolState, WorkerId, dispatch};
 
 use super::status::Processes;
-use crate::config::resolved::{Listen, LogLevel};
+use crate::config::resolved::{Bytes, Listen, LogLevel};
 
 /// The version of both vocabularies. A reader takes this one only.
 pub const VERSION: u16 = 1;
@@ -26,6 +26,8 @@ pub struct PoolPlan {
     pub listen: Vec<String>,
     /// The keys that dispatch needs.
     pub settings: dispatch::Settings,
+    /// What is held of requests and responses.
+    pub bytes: Bytes,
     /// Where the processes listen, when they are somebody else's.
     pub upstream: Option<UpstreamPlan>,
 }

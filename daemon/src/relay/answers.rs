@@ -26,6 +26,30 @@ pub(super) const PARAMS_TOO_LONG: Answer<'_> = Answer {
     cause: "header-limit",
     retry_after: None,
 };
+/// `request-body-limit`.
+pub(super) const BODY_TOO_LONG: Answer<'_> = Answer {
+    status: 413,
+    cause: "request-body-limit",
+    retry_after: None,
+};
+/// `spool-limit`.
+pub(super) const SPOOL_LIMIT: Answer<'_> = Answer {
+    status: 503,
+    cause: "spool-limit",
+    retry_after: Some(1),
+};
+/// A body could not be written to a file.
+pub(super) const SPOOL_FAILED: Answer<'_> = Answer {
+    status: 503,
+    cause: "spool-failed",
+    retry_after: Some(1),
+};
+/// A body could not be read back.
+pub(super) const BODY_LOST: Answer<'_> = Answer {
+    status: 502,
+    cause: "spool-failed",
+    retry_after: None,
+};
 /// The host ended the body before CONTENT_LENGTH.
 pub(super) const BODY_CUT_SHORT: Answer<'_> = Answer {
     status: 400,

@@ -13,6 +13,7 @@ use std::{
 };
 
 use nix::sys::socket::{self, MsgFlags, Shutdown, recv, shutdown};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stockade_protocol::record::HEADER_LEN;
 use tokio::io::unix::AsyncFd;
 
@@ -261,6 +262,12 @@ impl Connection {
         )
     }
 
+    /// Whether the peer has ended its side, whatever of it is still unread.
+    pub(super) fn peer_left(&self) -> bool {
+        let mut asked = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        poll(&mut asked, Some(&Timespec::default())) == Ok(1)
+    }
+
     fn turn_deaf(&self) {
         self.deaf.set(true);
         *self.outbox.borrow_mut() = Outbox::default();
@@ -321,10 +328,10 @@ fn count_up(counter: &Cell<u64>, by: usize) {
 
 /// Runs a connection until its end.
 pub(super) async fn drive(peer: &impl Peer) -> End {
-    poll_fn(|context| poll(peer, context)).await
+    poll_fn(|context| step(peer, context)).await
 }
 
-fn poll(peer: &impl Peer, context: &mut Context<'_>) -> Poll<End> {
+fn step(peer: &impl Peer, context: &mut Context<'_>) -> Poll<End> {
     let connection = peer.connection();
     connection.remember(context.waker());
     loop {

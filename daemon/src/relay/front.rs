@@ -20,12 +20,8 @@ use super::{
     pool::{Pool, State},
 };
 
-/// `header-limit`: bytes of one request's parameters.
-const PARAMS_LIMIT: usize = 64 * 1024;
 /// Requests at a time on one connection.
 const REQUESTS_LIMIT: usize = 256;
-/// A response is read ahead of a host until this much waits for it. In bytes.
-pub(super) const READ_AHEAD: usize = 1024 * 1024;
 
 /// One connection of a host.
 #[derive(Debug)]
@@ -45,10 +41,11 @@ pub(super) struct Host {
 impl Host {
     /// Serves a connection that was accepted, in a task of its own.
     pub(super) fn serve(pool: &Rc<Pool>, socket: OwnedFd, place: Place) -> io::Result<()> {
+        let params = pool.state().plan.bytes.header_limit;
         let host = Rc::new(Self {
             connection: Connection::new(socket)?,
             application: RefCell::new(Application::new(Limits {
-                params: PARAMS_LIMIT,
+                params,
                 requests: REQUESTS_LIMIT,
             })),
             finished: RefCell::default(),

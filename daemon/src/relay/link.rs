@@ -66,6 +66,8 @@ pub(super) struct Link {
     pub(super) request: Cell<Option<RequestKey>>,
     /// The end of the request's body was queued.
     pub(super) body_sent: Cell<bool>,
+    /// Bytes of a body in a file that were given to it.
+    pub(super) fed: Cell<u64>,
     /// The worker said, by an exit status, that it does not use the connection again.
     pub(super) last: Cell<bool>,
     /// The worker has ended the STDOUT stream.
@@ -96,6 +98,7 @@ impl Link {
             web_server: RefCell::new(WebServer::new()),
             request: Cell::new(None),
             body_sent: Cell::new(false),
+            fed: Cell::new(0),
             last: Cell::new(false),
             output_ended: Cell::new(false),
             touched: Cell::new(false),
@@ -112,6 +115,7 @@ impl Link {
         self.web_server.borrow_mut().begin(ID);
         self.request.set(Some(request));
         self.body_sent.set(false);
+        self.fed.set(0);
         self.output_ended.set(false);
         self.touched.set(false);
         self.connection.resume();

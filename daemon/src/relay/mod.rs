@@ -8,7 +8,7 @@
 //! ```
 //! - [`threads`]: the control socket and the threads; [`pool_thread`]: the way of each message to its pool.
 //! - [`pool`]: one pool: the table of requests, the workers, the policy's actions.
-//! - [`front`]: from a host's bytes to events of a request.
+//! - [`front`]: from a host's bytes to events of a request; [`body`]: how it comes in; [`spool`]: bodies in files.
 //! - [`upstream`]: workers that are addresses of somebody else's; [`address`]: how either is reached.
 //! - [`link`]: a connection to a worker; [`response`]: from its bytes to the host's.
 //! - [`connection`]: reading, writing and waiting, the same for both sides.
@@ -22,6 +22,7 @@ use std::process::ExitCode;
 mod actions;
 mod address;
 mod answers;
+mod body;
 mod connection;
 mod front;
 mod http;
@@ -38,6 +39,7 @@ mod probe;
 mod reading;
 mod request;
 mod response;
+mod spool;
 mod start;
 mod status;
 mod threads;

@@ -13,37 +13,27 @@ use std::{
 
 use stockade_policy::{
     Generation, PoolState, Time, WorkerId,
-    dispatch::{Dispatch, Event, RequestKey},
+    dispatch::{Dispatch, Event},
 };
-use stockade_protocol::{
-    encode::{self, ProtocolStatus, Role},
-    record::{Header, RecordType},
-};
+use stockade_protocol::encode::{self, ProtocolStatus, Role};
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use super::{
     actions::Refusals,
     address::Address,
-    answers,
-    front::{Host, READ_AHEAD, reply},
+    front::{Host, reply},
     ids::RequestIds,
     ledger::Ledger,
-    link::{ID, Link, Obituary},
+    link::{Link, Obituary},
     output::LastLines,
-    request::{Malformed, Requests},
+    request::Requests,
+    spool::Spooled,
     upstream::Upstream,
 };
 use crate::{
     clock::Clock,
     control::{FromRelay, relay::PoolPlan},
 };
-
-/// A host's bytes of at least this length go to the worker as they lie; shorter ones are gathered into one write. In bytes.
-const DIRECT: usize = 4096;
-/// Bytes of a body for a worker in one record (php takes no more than 65,528 with padding).
-const BODY_RECORD: usize = 32 * 1024;
-/// No more is taken from a host while this much of its request's body waits for the worker. In bytes.
-const BODY_AHEAD: usize = 128 * 1024;
 
 /// A pool on its thread.
 #[derive(Debug)]
@@ -77,7 +67,9 @@ pub(super) struct State {
     pub(super) trailer: Vec<u8>,
     pub(super) hosts: BTreeMap<usize, Rc<Host>>,
     next_host: usize,
-    ids: RequestIds,
+    pub(super) ids: RequestIds,
+    /// What is in files.
+    pub(super) spooled: Spooled,
     pub(super) report: UnboundedSender<FromRelay>,
     /// Listening sockets that still accept.
     listeners: usize,
@@ -141,6 +133,7 @@ impl Pool {
                 hosts: BTreeMap::new(),
                 next_host: 0,
                 ids: RequestIds::new(seed.rotate_left(32)),
+                spooled: Spooled::default(),
                 report,
                 listeners: 0,
                 draining: false,
@@ -313,103 +306,6 @@ impl State {
         host.answered(id);
     }
 
-    /// A piece of the parameters.
-    pub(super) fn params(&mut self, host: &Host, id: u16, bytes: &[u8]) {
-        if let Some(request) = host.request(id).and_then(|key| self.requests.get_mut(key)) {
-            request.params.extend_from_slice(bytes);
-        }
-    }
-
-    /// The parameters are complete: the request has arrived.
-    pub(super) fn params_end(&mut self, host: &Host, id: u16) {
-        let Some(key) = host.request(id) else { return };
-        let Some(request) = self.requests.get_mut(key) else {
-            return;
-        };
-        match request.read_params(&mut self.ids) {
-            Ok(idempotent) => {
-                request.arrived = Some(self.clock.now());
-                request.body_ended =
-                    request.body_left == Some(0) || request.role == Some(Role::Authorizer);
-                self.tell(Event::RequestArrived {
-                    request: key,
-                    idempotent,
-                });
-            }
-            Err(Malformed) => self.turn_away(key, &answers::MALFORMED),
-        }
-    }
-
-    /// The body began before the parameters had ended.
-    pub(super) fn params_unfinished(&mut self, host: &Host, id: u16) {
-        if let Some(key) = host.request(id) {
-            self.turn_away(key, &answers::MALFORMED);
-        }
-    }
-
-    /// The parameters are over the limit.
-    pub(super) fn params_too_long(&mut self, host: &Host, id: u16) {
-        if let Some(key) = host.request(id) {
-            self.turn_away(key, &answers::PARAMS_TOO_LONG);
-        }
-    }
-
-    /// A piece of the body.
-    pub(super) fn body(&mut self, host: &Host, id: u16, bytes: &[u8]) {
-        let Some(key) = host.request(id) else { return };
-        let Some(request) = self.requests.get_mut(key) else {
-            return;
-        };
-        if request.body_ended {
-            return;
-        }
-        let taken = request.take_body(bytes);
-        let complete = request.body_left == Some(0);
-        if let Some(link) = request.link.clone() {
-            if taken.len() >= DIRECT {
-                link.flush();
-                for part in taken.chunks(BODY_RECORD) {
-                    let length =
-                        u16::try_from(part.len()).expect("a record's part is at most 32 KiB");
-                    let header = Header::new(RecordType::Stdin, ID, length).encode();
-                    let parts = [std::io::IoSlice::new(&header), std::io::IoSlice::new(part)];
-                    if link.connection.write(&parts) > 0 {
-                        link.touched.set(true);
-                    }
-                }
-            } else {
-                link.connection
-                    .queue(|out| encode::stream(out, RecordType::Stdin, ID, taken));
-            }
-            self.dirty.push(link);
-        }
-        if complete {
-            self.body_end(host, id);
-        }
-    }
-
-    /// The end of the body.
-    pub(super) fn body_end(&mut self, host: &Host, id: u16) {
-        let Some(key) = host.request(id) else { return };
-        let Some(request) = self.requests.get_mut(key) else {
-            return;
-        };
-        if request.body_ended {
-            return;
-        }
-        if request.body_left.is_some_and(|left| left > 0) {
-            self.turn_away(key, &answers::BODY_CUT_SHORT);
-            return;
-        }
-        request.body_ended = true;
-        if let Some(link) = request.link.clone() {
-            link.body_sent.set(true);
-            link.connection
-                .queue(|out| encode::stream_end(out, RecordType::Stdin, ID));
-            self.dirty.push(link);
-        }
-    }
-
     /// ABORT_REQUEST: the host wants no answer.
     pub(super) fn abort(&mut self, host: &Host, id: u16) {
         let Some(key) = host.request(id) else { return };
@@ -418,69 +314,5 @@ impl State {
         });
         host.answered(id);
         self.host_gone(key);
-    }
-
-    /// Everything that one read brought from a host has been taken.
-    pub(super) fn host_read(&mut self, host: &Host) {
-        self.rest();
-        let (mut full, mut awaited) = (None, false);
-        // a host that does not read is not answered without end
-        let mut ahead = host.connection.waiting() > READ_AHEAD;
-        let mut index = 0;
-        while let Some(key) = host.active_at(index) {
-            index += 1;
-            self.weigh_body(key);
-            let Some(request) = self.requests.get_mut(key) else {
-                continue;
-            };
-            awaited |= request.body_awaited;
-            ahead |= request
-                .link
-                .as_ref()
-                .is_some_and(|link| link.connection.waiting() > BODY_AHEAD);
-            if request.full() {
-                full = Some(key);
-            }
-        }
-        match full {
-            // a slot that is taken waits for bytes that are behind those of one that waits for a slot
-            Some(key) if awaited => self.turn_away(key, &answers::QUEUE_LIMIT),
-            Some(_) => host.connection.pause(),
-            None if ahead => host.connection.pause(),
-            None => {}
-        }
-        self.rest();
-    }
-
-    /// A host took all that waited for it: its workers may be read again.
-    pub(super) fn host_drained(&mut self, host: &Host) {
-        host.connection.resume();
-        for (_, key) in host.active.borrow().iter() {
-            if let Some(link) = self
-                .requests
-                .get_mut(*key)
-                .and_then(|request| request.link.as_ref())
-            {
-                link.connection.resume();
-            }
-        }
-    }
-
-    /// Keeps the machine informed of whether we wait for the host's body: that time is not the worker's.
-    pub(super) fn weigh_body(&mut self, key: RequestKey) {
-        let Some(request) = self.requests.get_mut(key) else {
-            return;
-        };
-        let Some(link) = &request.link else { return };
-        let awaited = !request.body_ended && link.connection.waiting() == 0;
-        if awaited != request.body_awaited {
-            request.body_awaited = awaited;
-            let event = if awaited {
-                Event::BodyAwaited { request: key }
-            } else {
-                Event::BodyResumed { request: key }
-            };
-            self.tell(event);
-        }
     }
 }

@@ -9,11 +9,8 @@ use stockade_protocol::{
     path::script_filename,
 };
 
-use super::{front::Host, ids, link::Link};
+use super::{front::Host, ids, link::Link, spool::Spool};
 
-/// A body up to this long is held until the response begins, so that the request can be replayed; while a request waits for a
-/// slot, no more than this is taken from its host. In bytes.
-pub(super) const HELD_BODY: usize = 64 * 1024;
 /// Buffers that grew beyond this are given back when the request has ended. In bytes.
 const KEPT: usize = 16 * 1024;
 
@@ -36,8 +33,18 @@ pub(super) struct Request {
     pub(super) body: Vec<u8>,
     /// The whole of what has come of the body is in `body`.
     pub(super) holds_body: bool,
-    /// Some of a body has come.
-    pub(super) has_body: bool,
+    /// Its bytes that have come.
+    pub(super) body_length: u64,
+    /// Its method is one that may come with a body of a length that the host did not say.
+    pub(super) may_have_body: bool,
+    /// It waits for its whole body.
+    pub(super) collects: bool,
+    /// It has waited for a slot.
+    pub(super) waited: bool,
+    /// A body that is too long for memory.
+    pub(super) spool: Option<Spool>,
+    /// Its method is.
+    pub(super) idempotent: bool,
     /// The end of the body has come, or there is none.
     pub(super) body_ended: bool,
     /// Dispatch was told that we wait for the host's body.
@@ -90,7 +97,10 @@ impl Request {
         for pair in Pairs::new(params) {
             let (name, value) = pair.map_err(|_| Malformed)?;
             match name {
-                b"REQUEST_METHOD" => found.idempotent = stockade_protocol::idempotent(value),
+                b"REQUEST_METHOD" => {
+                    found.idempotent = stockade_protocol::idempotent(value);
+                    self.may_have_body = !matches!(value, b"GET" | b"HEAD");
+                }
                 b"CONTENT_LENGTH" if !value.is_empty() => {
                     self.body_left = Some(number(value).ok_or(Malformed)?);
                 }
@@ -141,8 +151,9 @@ impl Request {
         String::from_utf8_lossy(&self.id)
     }
 
-    /// A part of the body came from the host: as much of it as belongs to the body.
-    pub(super) fn take_body<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+    /// A part of the body came from the host: as much of it as belongs to the body. When it is passed on as it comes, up to `held` bytes
+    /// are held until the response begins, so that the request can be replayed.
+    pub(super) fn take_body<'a>(&mut self, bytes: &'a [u8], held: usize) -> &'a [u8] {
         let taken = match &mut self.body_left {
             None => bytes,
             Some(left) => {
@@ -153,9 +164,12 @@ impl Request {
                 &bytes[..count]
             }
         };
-        self.has_body |= !taken.is_empty();
+        self.body_length += taken.len() as u64;
+        if self.collects {
+            return taken;
+        }
         let seen = self.link.as_ref().is_some_and(|link| link.touched.get());
-        if seen && self.holds_body && self.body.len() + taken.len() > HELD_BODY {
+        if seen && self.holds_body && self.body.len() + taken.len() > held {
             self.holds_body = false;
             self.body = Vec::new();
         }
@@ -165,9 +179,21 @@ impl Request {
         taken
     }
 
-    /// Waits for a slot, and holds all of the body that it may.
-    pub(super) fn full(&self) -> bool {
-        self.link.is_none() && self.body.len() >= HELD_BODY
+    /// Waits for a slot, and holds all of the body that it may: `held` bytes.
+    pub(super) fn full(&self, held: usize) -> bool {
+        let comes = !self.body_ended && !self.collects;
+        comes && self.link.is_none() && self.body.len() >= held
+    }
+
+    /// Tells the worker how long the body is that has come, where the host did not.
+    pub(super) fn supply_length(&mut self) {
+        if self.body_left.is_none() {
+            let length = self.body_length.to_string();
+            self.params = changed(&self.params, |name, value| {
+                (name != b"CONTENT_LENGTH").then_some(value)
+            });
+            encode_pair(&mut self.params, b"CONTENT_LENGTH", length.as_bytes());
+        }
     }
 
     /// It could be sent to a worker once more.
@@ -177,7 +203,8 @@ impl Request {
 
     /// The bytes of parameters and held body.
     pub(super) fn len(&self) -> usize {
-        self.params.len() + self.body.len()
+        let memory = self.params.len() + self.body.len();
+        self.spool.as_ref().map_or(memory, |_| usize::MAX)
     }
 
     fn clear(&mut self) {
@@ -224,16 +251,26 @@ fn number(text: &[u8]) -> Option<u64> {
 
 /// The parameters without a client's HTTP_PROXY, and without what Apache puts around the name of a file.
 fn cleaned(params: &[u8]) -> Vec<u8> {
-    let mut kept = Vec::with_capacity(params.len());
+    changed(params, |name, value| match name {
+        b"HTTP_PROXY" => None,
+        b"SCRIPT_FILENAME" => Some(script_filename(value)),
+        _ => Some(value),
+    })
+}
+
+/// The parameters with other values, or without some.
+fn changed<'a>(params: &'a [u8], to: impl Fn(&[u8], &'a [u8]) -> Option<&'a [u8]>) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(params.len() + ROOM);
     for (name, value) in Pairs::new(params).filter_map(Result::ok) {
-        match name {
-            b"HTTP_PROXY" => {}
-            b"SCRIPT_FILENAME" => encode_pair(&mut kept, name, script_filename(value)),
-            _ => encode_pair(&mut kept, name, value),
+        if let Some(value) = to(name, value) {
+            encode_pair(&mut kept, name, value);
         }
     }
     kept
 }
+
+/// For what is added. In bytes.
+const ROOM: usize = 64;
 
 /// The table.
 #[derive(Debug, Default)]
@@ -377,8 +414,8 @@ mod tests {
     fn a_body_is_cut_at_its_length() {
         let mut post = request(&[(b"CONTENT_LENGTH", b"5")]);
         post.read_params(&mut ids::RequestIds::new(1)).unwrap();
-        assert_eq!(post.take_body(b"abc"), b"abc");
-        assert_eq!(post.take_body(b"defgh"), b"de");
+        assert_eq!(post.take_body(b"abc", 64), b"abc");
+        assert_eq!(post.take_body(b"defgh", 64), b"de");
         assert_eq!(post.body, b"abcde");
     }
 }

@@ -15,7 +15,6 @@ use tokio::task;
 use super::{
     answers::{self, Answer},
     connection::End,
-    front::READ_AHEAD,
     link::Link,
     output,
     own_header::{passable, remove_our_header},
@@ -24,8 +23,6 @@ use super::{
     request::Request,
 };
 
-/// `header-buffer-size`: bytes of a response head.
-const HEAD_LIMIT: usize = 32 * 1024;
 /// What a worker may still say to a host that is gone before its connection is closed. In bytes.
 const DISCARD_LIMIT: usize = 256 * 1024;
 /// What every program takes in one read, or not at all: the buffer of libfcgi, less what the records of a request add. In bytes.
@@ -173,24 +170,13 @@ impl State {
         buffer: &mut [u8],
         forward: &mut Forward,
     ) -> Step {
+        let limit = self.plan.bytes.header_buffer_size;
         let Some(request) = self.requests.get_mut(key) else {
             return Step::Enough;
         };
         let content = fragment.content;
         let Some((host, id)) = &request.host else {
-            request.discarded += content.len();
-            let discarded = request.discarded;
-            if !std::mem::replace(&mut request.head_sent, true) {
-                // nobody hears it, but the worker has answered
-                let now = self.clock.now();
-                self.dispatch
-                    .handle(Event::HeadReceived { request: key }, now);
-            }
-            return if discarded > DISCARD_LIMIT {
-                Step::Enough
-            } else {
-                Step::Goes
-            };
+            return self.unheard(key, content.len());
         };
         let id = *id;
         if !request.head_sent {
@@ -198,20 +184,20 @@ impl State {
             let scanned = request.head.len();
             request.head_begun = true;
             let whole = (scanned == 0)
-                .then(|| head::find_end(bytes, 0).filter(|end| *end <= HEAD_LIMIT))
+                .then(|| head::find_end(bytes, 0).filter(|end| *end <= limit))
                 .flatten()
                 .and_then(|end| passable(&bytes[..end]));
             let mut status = whole;
             if whole.is_none() {
                 request.head.extend_from_slice(bytes);
                 let Some(end) = head::find_end(&request.head, scanned) else {
-                    return if request.head.len() > HEAD_LIMIT {
+                    return if request.head.len() > limit {
                         Step::Bad("response-head-too-large")
                     } else {
                         Step::Goes
                     };
                 };
-                if end > HEAD_LIMIT {
+                if end > limit {
                     return Step::Bad("response-head-too-large");
                 }
                 let Ok(parsed) = head::parse(&request.head[..end]) else {
@@ -234,6 +220,26 @@ impl State {
         put_header(buffer, fragment, id);
         forward.push(content.start - HEADER_LEN, content.end);
         Step::Goes
+    }
+
+    /// A piece of STDOUT that nobody hears.
+    fn unheard(&mut self, key: RequestKey, length: usize) -> Step {
+        let Some(request) = self.requests.get_mut(key) else {
+            return Step::Enough;
+        };
+        request.discarded += length;
+        let discarded = request.discarded;
+        if !std::mem::replace(&mut request.head_sent, true) {
+            // the worker has answered all the same
+            let now = self.clock.now();
+            self.dispatch
+                .handle(Event::HeadReceived { request: key }, now);
+        }
+        if discarded > DISCARD_LIMIT {
+            Step::Enough
+        } else {
+            Step::Goes
+        }
     }
 
     /// Writes to the host what is to go to it, with the end of the response when it is complete.
@@ -266,7 +272,7 @@ impl State {
         if count > 0 {
             host.connection.write(&parts[..count]);
             if !ended
-                && host.connection.waiting() > READ_AHEAD
+                && host.connection.waiting() > self.plan.bytes.response_buffer_size
                 && let Some(link) = &request.link
             {
                 link.connection.pause();
@@ -314,7 +320,7 @@ impl State {
             return;
         };
         let (host, kept) = (request.host.take(), request.link.take());
-        let (had_body, arrived) = (request.has_body, request.arrived);
+        let (had_body, arrived) = (request.body_length > 0, request.arrived);
         if let Some((host, id)) = host {
             self.observe(arrived);
             self.host_answered(&host, id);
@@ -417,6 +423,7 @@ impl State {
             self.tell(Event::RequestEnded { request: key });
         } else {
             request.link = None;
+            request.waited = true;
             let held = request.held();
             let unread = held && request.len() <= ONE_READ && link.left_unread(end);
             let sent = link.touched.get() && !unread;
@@ -436,6 +443,7 @@ impl State {
             return;
         };
         self.weigh_body(key);
+        self.feed(key);
         self.rest();
         if let Some((host, _)) = self
             .requests

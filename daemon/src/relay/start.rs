@@ -29,6 +29,9 @@ enum Trouble {
 impl State {
     /// Writes the request to a kept connection of the worker, or to a new one.
     pub(super) fn hand_out(&mut self, key: RequestKey, worker: WorkerId) {
+        if self.left_the_queue(key) {
+            return;
+        }
         self.note_hand_out(key);
         let kept = self
             .workers
@@ -38,6 +41,22 @@ impl State {
             Ok(link) => self.write_request(key, &link),
             Err(trouble) => self.not_handed_out(key, trouble),
         }
+    }
+
+    /// Whether the host of a request that has waited went away, which is not told in order with what made its slot free.
+    fn left_the_queue(&mut self, key: RequestKey) -> bool {
+        let Some(request) = self.requests.get_mut(key) else {
+            return false;
+        };
+        let gone = std::mem::take(&mut request.waited)
+            && (request.host.as_ref()).is_some_and(|(host, _)| host.connection.peer_left());
+        if gone {
+            self.requests.remove(key);
+            let now = self.clock.now();
+            self.dispatch
+                .handle(Event::RequestEnded { request: key }, now);
+        }
+        gone
     }
 
     fn note_hand_out(&mut self, key: RequestKey) {
@@ -95,7 +114,8 @@ impl State {
             return;
         };
         link.begin(key);
-        link.body_sent.set(request.body_ended);
+        let whole = request.body_ended && request.spool.is_none();
+        link.body_sent.set(whole);
         let mut fits = true;
         link.connection.queue(|out| {
             encode::begin_request(out, ID, request.role.unwrap_or(Role::Responder), true);
@@ -103,7 +123,7 @@ impl State {
             if !request.body.is_empty() {
                 encode::stream(out, RecordType::Stdin, ID, &request.body);
             }
-            if request.body_ended {
+            if whole {
                 encode::stream_end(out, RecordType::Stdin, ID);
             }
         });
@@ -115,6 +135,7 @@ impl State {
         }
         if fits {
             self.dirty.push(Rc::clone(link));
+            self.feed(key);
         } else {
             self.answer_for_worker(key, &answers::PARAMS_TOO_LONG);
             self.dispatch
@@ -156,6 +177,7 @@ impl State {
             return;
         };
         request.link = None;
+        request.waited = true;
         let held = request.held();
         self.dispatch.handle(
             Event::RequestFailed {

@@ -26,6 +26,8 @@ use crate::{
 /// Where the launcher put the control socket.
 const CONTROL: &str = "STOCKADE_CONTROL_FD";
 
+/// Threads beside each of ours that write and read bodies in files.
+const DISK_THREADS: usize = 4;
 /// How long workers' pipes are read after the supervisor has gone.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -61,6 +63,7 @@ pub(super) fn run() -> Result<(), RelayError> {
 fn single_threaded() -> Result<runtime::Runtime, RelayError> {
     runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(DISK_THREADS)
         .build()
         .map_err(|source| RelayError::System {
             step: "make a runtime",

@@ -186,6 +186,7 @@ impl PoolRecord {
                 retry_limit: keys.retry_limit,
                 shared: matches!(keys.application, Application::Upstream(_)),
             },
+            bytes: keys.bytes.clone(),
             upstream: match &keys.application {
                 Application::Upstream(addresses) => Some(UpstreamPlan {
                     addresses: addresses.clone(),

@@ -7,7 +7,7 @@ use stockade_policy::{Backoff, Limit, dispatch::Retry};
 use super::{Imagined, read};
 use crate::config::{
     System,
-    resolved::{Account, Application, Config, Daemon, Listen, LogLevel, Pool, SocketOwner},
+    resolved::{Account, Application, Bytes, Config, Daemon, Listen, LogLevel, Pool, SocketOwner},
 };
 
 const SMALLEST: &str = "[pool.blog]\nlisten = [\"unix:/run/blog.sock\"]\nwsgi = \"blog.wsgi:application\"\nuser = \"blog\"\n";
@@ -93,10 +93,24 @@ fn everything_has_a_default() {
                 initial: Duration::from_millis(500),
                 maximum: seconds(60),
             },
+            bytes: default_bytes(),
         }],
         shim: None,
     };
     assert_eq!(read(SMALLEST, &Imagined::root()).unwrap(), expected);
+}
+
+fn default_bytes() -> Bytes {
+    Bytes {
+        request_buffering: true,
+        request_buffer_size: 64 << 10,
+        spool_dir: PathBuf::from("/var/tmp"),
+        spool_limit: Some(1 << 30),
+        request_body_limit: None,
+        header_limit: 64 << 10,
+        header_buffer_size: 32 << 10,
+        response_buffer_size: 1 << 20,
+    }
 }
 
 fn default_daemon() -> Daemon {
@@ -248,6 +262,34 @@ fn times_have_units() {
     assert_eq!(
         pool("shutdown-timeout = \"0s\"").shutdown_timeout,
         Duration::ZERO
+    );
+}
+
+#[test]
+fn sizes_have_units_and_may_be_switched_off() {
+    for (size, expected) in [("512B", 512), ("10KiB", 10_240), ("2 MiB", 2 << 20)] {
+        let bytes = pool(&format!("request-buffer-size = \"{size}\"")).bytes;
+        assert_eq!(bytes.request_buffer_size, expected, "{size}");
+    }
+    assert_eq!(pool("request-buffer-size = 0").bytes.request_buffer_size, 0);
+    assert_eq!(pool("spool-limit = \"off\"").bytes.spool_limit, None);
+    assert_eq!(
+        pool("request-body-limit = \"8MiB\"")
+            .bytes
+            .request_body_limit,
+        Some(8 << 20)
+    );
+    assert_eq!(
+        pool("request-body-limit = 0").bytes.request_body_limit,
+        None
+    );
+}
+
+#[test]
+fn a_folder_for_bodies_is_found_beside_the_file() {
+    assert_eq!(
+        pool("spool-dir = \"here\"").bytes.spool_dir,
+        PathBuf::from("/etc/stockade/here")
     );
 }
 

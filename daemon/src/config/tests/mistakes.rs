@@ -21,6 +21,15 @@ fn times() {
 }
 
 #[test]
+fn sizes() {
+    check(
+        include_str!("mistakes/sizes.txt"),
+        &Imagined::root(),
+        |text| format!("{BLOG}{text}"),
+    );
+}
+
+#[test]
 fn words() {
     check(
         include_str!("mistakes/words.txt"),

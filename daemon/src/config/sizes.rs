@@ -1,0 +1,91 @@
+//! Sizes: a whole number and a unit, in quotes; and switches.
+
+use toml::{Spanned, de::DeValue};
+
+use super::values::{Value, Wrong, is_off, must_be, wrong};
+
+/// A size from `MIN` to `MAX` bytes, that cannot be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size<const MIN: u64, const MAX: u64>(pub u64);
+
+/// The most that something may have, in bytes; none: no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ceiling(pub Option<u64>);
+
+impl<const MIN: u64, const MAX: u64> Value for Size<MIN, MAX> {
+    fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        if is_off(value) {
+            let why = "is \"off\", but cannot be switched off: write a size like \"64KiB\"";
+            return Err(wrong(value, why));
+        }
+        let bytes = size(value)?;
+        if (MIN..=MAX).contains(&bytes) {
+            return Ok(Self(bytes));
+        }
+        let (least, most) = (in_words(MIN), in_words(MAX));
+        Err(wrong(
+            value,
+            format!("is {}, but must be from {least} to {most}", in_words(bytes)),
+        ))
+    }
+}
+
+impl Value for Ceiling {
+    fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        if is_off(value) {
+            return Ok(Self(None));
+        }
+        Ok(Self(Some(size(value)?).filter(|bytes| *bytes > 0)))
+    }
+}
+
+impl Value for bool {
+    fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        match value.get_ref() {
+            DeValue::Boolean(value) => Ok(*value),
+            _ => Err(must_be(value, "true or false, without quotes")),
+        }
+    }
+}
+
+fn size(value: &Spanned<DeValue<'_>>) -> Result<u64, Wrong> {
+    let wanted = "a size: a whole number and a unit, like \"64KiB\", \"10MiB\" or \"1GiB\"";
+    let text = match value.get_ref() {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) if number.as_str() == "0" => return Ok(0),
+        DeValue::Integer(number) => {
+            return Err(wrong(
+                value,
+                format!(
+                    "is {0}, a number without a unit: write \"{0}KiB\" or \"{0}B\"",
+                    number.as_str()
+                ),
+            ));
+        }
+        _ => return Err(must_be(value, wanted)),
+    };
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim_start() {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(must_be(value, wanted)),
+    };
+    let bytes = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor));
+    bytes.ok_or_else(|| must_be(value, wanted))
+}
+
+/// In the largest unit that it is a whole number of.
+pub(super) fn in_words(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units
+        .into_iter()
+        .find(|(size, _)| bytes >= *size && bytes.is_multiple_of(*size));
+    let (size, unit) = unit.unwrap_or((1, "B"));
+    format!("{}{unit}", bytes / size)
+}
