@@ -29,22 +29,30 @@ fn served(keys: &str) -> Stockade {
 
 fn served_with(keys: &str, shim_keys: &str) -> Stockade {
     let site = Site::new();
+    let config = config(&site, keys, shim_keys);
+    served_by(site, &config)
+}
+
+fn served_by(site: Site, config: &str) -> Stockade {
+    let stockade = Stockade::run(site, config);
+    stockade.wait_ready("app", 1);
+    stockade
+}
+
+fn config(site: &Site, keys: &str, shim_keys: &str) -> String {
     fs::create_dir(site.path().join("files")).expect("the test's folder is ours");
-    let pool = Pool::scripted(&site, &[], keys);
+    let pool = Pool::scripted(site, &[], keys);
     let account = if tools::root() {
         format!("user = {RELAY_USER:?}\n")
     } else {
         String::new()
     };
-    let config = configuration(&site, &[pool])
+    configuration(site, &[pool])
         + "[shim]\nlisten = [\"127.0.0.1:0\"]\n"
         + &account
         + shim_keys
         + "[[shim.route]]\npath = \"/\"\npool = \"app\"\n"
-        + "[[shim.route]]\npath = \"/files/\"\nfiles = \"files\"\n";
-    let stockade = Stockade::run(site, &config);
-    stockade.wait_ready("app", 1);
-    stockade
+        + "[[shim.route]]\npath = \"/files/\"\nfiles = \"files\"\n"
 }
 
 fn client(stockade: &Stockade) -> Client {
@@ -235,6 +243,28 @@ fn term_lets_a_running_request_finish() {
         "{text}"
     );
     assert_eq!(stockade.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn what_outlasts_the_stop_is_answered_before_its_worker_goes() {
+    let site = Site::new();
+    let daemon = "[daemon]\nshutdown-timeout = \"1s\"\n";
+    let config = config(&site, "processes = 1", "").replacen("[daemon]\n", daemon, 1);
+    let mut stockade = served_by(site, &config);
+    let mut stream = connect(&stockade);
+    let head = "GET /?stderr=begun&sleep=600000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    stockade.log.wait(&["begun"]);
+    stockade.signal(Signal::SIGTERM);
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(
+        text.starts_with("HTTP/1.1 504 ") && text.contains("graceful-timeout"),
+        "{text}"
+    );
+    assert_eq!(stockade.wait_exit().code(), Some(0));
+    let log = stockade.log.text();
+    assert!(!log.contains("killed"), "{log}");
 }
 
 #[test]

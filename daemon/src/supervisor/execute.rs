@@ -317,7 +317,7 @@ impl Shell {
     fn give_up(&mut self, pool: PoolId) {
         if self.never_served.is_none() {
             self.never_served = Some(self.pool_name(pool));
-            self.stop_at_once();
+            self.stop_at_once(Signal::SIGTERM);
         }
     }
 

@@ -85,6 +85,9 @@ pub fn run(config: Config, source: Source) -> Result<(), SupervisorError> {
         let (mut shell, inbox) = prepare(config, source)?;
         begin(&mut shell).await?;
         shell.run(inbox).await;
+        if let Some(shim) = &mut shell.shim {
+            shim.end().await;
+        }
         shell.relay.end().await;
         tracing::info!("stopped");
         match shell.never_served.take() {
@@ -128,7 +131,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
     let (senders, inbox) = shell::inbox(signals, requests);
     let shell = Shell {
         clock: Clock::start(),
-        machine: Supervision::new(random.next(), daemon.shutdown_timeout),
+        machine: Supervision::new(random.next()),
         source,
         relay: RelayProcess::new(&daemon, random.next())?,
         shim,

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use nix::sys::signal::Signal;
 use stockade_policy::{
     PoolId, Random, Time, WorkerId,
     supervision::{Event, Supervision},
@@ -216,14 +217,14 @@ impl Shell {
                 };
                 tracing::info!("stopping {how}");
                 if self.stopping {
-                    self.stop_at_once();
+                    self.stop_at_once(Signal::SIGKILL);
                 } else {
                     self.stop();
                 }
             }
             Asked::FastStop => {
                 tracing::info!("stopping at once");
-                self.stop_at_once();
+                self.stop_at_once(Signal::SIGKILL);
             }
             Asked::Reload => {
                 if let Err(refusal) = self.reload(None) {

@@ -1,8 +1,8 @@
 //! The shim as the supervisor sees it: a process to start, to tell one thing, and to start again when it dies. Nothing that
 //! it says is read.
 //!
-//! At the stop it goes first: it stops accepting, its requests are answered, and only then do relay and workers stop. What
-//! that may take is `[daemon] shutdown-timeout`; after it everything is stopped at once.
+//! At the stop it goes first: it stops accepting, its requests are answered, and only then do relay and workers stop. After `[daemon]
+//! shutdown-timeout` the workers are stopped all the same: the relay answers for them, the shim passes that on, and goes.
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +16,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 use stockade_policy::{Backoff, Random, Time, supervision::Event};
+use tokio::time::timeout;
 
 use super::{
     error::SupervisorError,
@@ -43,6 +44,8 @@ const BACKOFF: Backoff = Backoff {
 };
 /// A shim that lived this long had no bad start.
 const GOOD_LIFE: Duration = Duration::from_secs(10);
+/// What it has to pass on the last answers.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The shim.
 #[derive(Debug)]
@@ -184,6 +187,20 @@ impl ShimProcess {
         }
     }
 
+    /// Waits for its end, after it was told to go and all that it could still pass on has been said.
+    pub(super) async fn end(&mut self) {
+        let Some(life) = &self.life else { return };
+        if timeout(FAREWELL, life.end.come()).await.is_err() {
+            let pid = life.process.pid();
+            tracing::warn!("shim (pid {pid}): clients have not taken their answers: killed");
+            self.signal(Signal::SIGKILL);
+            life.end.come().await;
+        }
+        if let Some(life) = self.life.take() {
+            life.process.reap();
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         let Some(life) = &self.life else {
             return;
@@ -226,9 +243,10 @@ impl Shell {
         let (lived, pid) = (now.since(life.since), life.process.pid());
         let exit = Ended(life.process.reap());
         if self.stopping {
-            shim.due = Due::Never;
             tracing::info!("shim (pid {pid}) gone: {exit}");
-            self.tell_machine(Event::StopRequested);
+            if let Due::Gone(deadline) = std::mem::replace(&mut shim.due, Due::Never) {
+                self.tell_machine(Event::StopRequested { deadline });
+            }
         } else {
             let wait = shim.put_off(lived, now);
             let lived = Seconds(lived);
@@ -242,31 +260,31 @@ impl Shell {
         self.stopping = true;
         self.reloads.give_up();
         self.systemd.stopping();
-        let limit = self.clock.now().after(self.daemon.shutdown_timeout);
+        let deadline = self.clock.now().after(self.daemon.shutdown_timeout);
         match &mut self.shim {
             Some(shim) if shim.life.is_some() => {
                 shim.listeners.clear();
                 shim.signal(Signal::SIGTERM);
-                shim.due = Due::Gone(limit);
+                shim.due = Due::Gone(deadline);
             }
             shim => {
                 if let Some(shim) = shim {
                     shim.due = Due::Never;
                 }
-                self.tell_machine(Event::StopRequested);
+                self.tell_machine(Event::StopRequested { deadline });
             }
         }
     }
 
-    /// Stops at once, the shim too.
-    pub(super) fn stop_at_once(&mut self) {
+    /// Stops at once; the shim by this signal.
+    pub(super) fn stop_at_once(&mut self, signal: Signal) {
         self.stopping = true;
         self.reloads.give_up();
         self.systemd.stopping();
         if let Some(shim) = &mut self.shim {
             shim.listeners.clear();
             shim.due = Due::Never;
-            shim.signal(Signal::SIGKILL);
+            shim.signal(signal);
         }
         self.tell_machine(Event::FastStopRequested);
     }
@@ -288,9 +306,13 @@ impl Shell {
                 }
                 Err(failure) => tracing::error!("shim not started: {failure}"),
             },
-            Due::Gone(time) if time <= now => {
-                tracing::warn!("shim: requests still run after shutdown-timeout: stopping at once");
-                self.stop_at_once();
+            Due::Gone(deadline) if deadline <= now => {
+                tracing::warn!(
+                    "shim: requests still run after shutdown-timeout: their workers are stopped"
+                );
+                shim.due = Due::Never;
+                self.tell_machine(Event::StopRequested { deadline });
+                self.machine.handle_timeout(now);
             }
             Due::Never | Due::Restart(_) | Due::Gone(_) => {}
         }

@@ -1,10 +1,9 @@
 //! The machine: every pool, and the end of them all.
 //!
 //! Stopping the daemon: `StopRequested` has the relay drained (workers that are not ready are stopped meanwhile, none
-//! is started); once it is, or after the daemon's `shutdown-timeout`, every worker is stopped; when none is left, the
+//! is started); once it is, or at the deadline, every worker is stopped; when none is left, the
 //! daemon is finished. `FastStopRequested`, or a second `StopRequested`, kills every worker at once.
 
-use core::time::Duration;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -22,8 +21,6 @@ use crate::{PoolId, Time, WorkerId};
 pub struct Supervision {
     pools: BTreeMap<PoolId, Pool>,
     phase: Phase,
-    /// `daemon.shutdown-timeout`: how long the relay may drain.
-    shutdown_timeout: Duration,
     ignored: u64,
     context: Context,
 }
@@ -45,11 +42,10 @@ enum Phase {
 impl Supervision {
     /// No pools yet. `seed` decides the jitter of every backoff.
     #[must_use]
-    pub const fn new(seed: u64, daemon_shutdown_timeout: Duration) -> Self {
+    pub const fn new(seed: u64) -> Self {
         Self {
             pools: BTreeMap::new(),
             phase: Phase::Running,
-            shutdown_timeout: daemon_shutdown_timeout,
             ignored: 0,
             context: Context::new(seed),
         }
@@ -64,7 +60,7 @@ impl Supervision {
                 self.tell_pool(pool, |pool, _| pool.change(settings))
             }
             Event::ReloadRequested { pool } => self.tell_pool(pool, Pool::reload),
-            Event::StopRequested => self.stop(),
+            Event::StopRequested { deadline } => self.stop(deadline),
             Event::FastStopRequested => self.stop_fast(),
             Event::RelayDrained => self.relay_drained(),
             Event::WorkerLaunched { worker } => self.tell_worker(worker, Life::launched),
@@ -165,13 +161,11 @@ impl Supervision {
         taken
     }
 
-    fn stop(&mut self) -> bool {
+    fn stop(&mut self, deadline: Time) -> bool {
         if self.phase != Phase::Running {
             return self.stop_fast();
         }
-        self.phase = Phase::Draining {
-            deadline: self.context.now().after(self.shutdown_timeout),
-        };
+        self.phase = Phase::Draining { deadline };
         self.context.act(Action::DrainRelay);
         for pool in self.pools.values_mut() {
             pool.drain(&mut self.context);

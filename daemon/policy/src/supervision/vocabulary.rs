@@ -4,7 +4,7 @@ use core::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Backoff, Generation, Limit, PoolId, PoolState, WorkerId};
+use crate::{Backoff, Generation, Limit, PoolId, PoolState, Time, WorkerId};
 
 /// The keys of a pool that supervision needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +108,10 @@ pub enum Event {
         pool: PoolId,
     },
     /// The daemon is to stop gracefully (TERM, INT). A second time: same as [`Event::FastStopRequested`].
-    StopRequested,
+    StopRequested {
+        /// The relay may drain until then.
+        deadline: Time,
+    },
     /// The daemon is to stop at once (QUIT).
     FastStopRequested,
     /// The relay has no request left and takes no more (after [`Action::DrainRelay`]).

@@ -86,7 +86,7 @@ impl Laws {
                 }
             }
             Event::ReloadRequested { pool } => self.reload(*pool),
-            Event::StopRequested | Event::FastStopRequested => {
+            Event::StopRequested { .. } | Event::FastStopRequested => {
                 let again = self.stop.is_some();
                 let fast = again || *event == Event::FastStopRequested;
                 self.stop.get_or_insert(now);

@@ -18,7 +18,7 @@ const DAEMON_SHUTDOWN: Duration = Duration::from_secs(30);
 
 /// Plays the rows and returns the machine as it stands after them.
 pub(crate) fn play(rows: &str) -> Supervision {
-    let mut machine = Supervision::new(1, DAEMON_SHUTDOWN);
+    let mut machine = Supervision::new(1);
     resume(&mut machine, rows);
     machine
 }
@@ -39,7 +39,7 @@ pub(crate) fn resume(machine: &mut Supervision, rows: &str) {
         for event in events.split(';').map(str::trim) {
             match event {
                 "tick" | "jump" => machine.handle_timeout(now),
-                event => machine.handle(parse(event), now),
+                event => machine.handle(parse(event, now), now),
             }
         }
         let mut done = Vec::new();
@@ -63,7 +63,7 @@ fn row_time(machine: &Supervision, time: &str, row: &str) -> Time {
     due
 }
 
-fn parse(text: &str) -> Event {
+fn parse(text: &str, now: Time) -> Event {
     let words: Vec<&str> = text.split_whitespace().collect();
     let pool = words
         .iter()
@@ -82,7 +82,9 @@ fn parse(text: &str) -> Event {
             settings: settings(&words),
         },
         "reload" => Event::ReloadRequested { pool },
-        "stop" => Event::StopRequested,
+        "stop" => Event::StopRequested {
+            deadline: now.after(DAEMON_SHUTDOWN),
+        },
         "fast-stop" => Event::FastStopRequested,
         "relay-drained" => Event::RelayDrained,
         "launched" => Event::WorkerLaunched { worker: worker() },

@@ -22,6 +22,8 @@ pub(crate) struct World {
     machine: Supervision,
     /// From some moment on, a copy that was saved and read back: it must do the same.
     copy: Option<Supervision>,
+    /// `shutdown-timeout` of the daemon.
+    shutdown: Duration,
     laws: Laws,
     now: Time,
     /// What is to come, by time and serial number.
@@ -77,8 +79,9 @@ impl World {
         let mut random = Random::new(seed);
         let shutdown = Duration::from_millis(random.below(30_000));
         let mut world = Self {
-            machine: Supervision::new(random.next(), shutdown),
+            machine: Supervision::new(random.next()),
             copy: None,
+            shutdown,
             laws: Laws::new(shutdown),
             now: Time::default(),
             coming: BTreeMap::new(),
@@ -132,15 +135,18 @@ impl World {
             _ => Ending::Fast,
         };
         self.log.push(format!("{ending:?}"));
+        let stop = Event::StopRequested {
+            deadline: self.now.after(self.shutdown),
+        };
         match ending {
             Ending::Graceful => {
-                self.deliver(Event::StopRequested);
+                self.deliver(stop);
                 self.later(20_000, Coming::Message(Event::RelayDrained));
             }
-            Ending::Overdue => self.deliver(Event::StopRequested),
+            Ending::Overdue => self.deliver(stop),
             Ending::Twice => {
-                self.deliver(Event::StopRequested);
-                self.later(20_000, Coming::Message(Event::StopRequested));
+                self.deliver(stop.clone());
+                self.later(20_000, Coming::Message(stop));
             }
             Ending::Fast => self.deliver(Event::FastStopRequested),
         }
@@ -238,7 +244,7 @@ impl World {
     fn deliver(&mut self, event: Event) {
         let once = matches!(
             event,
-            Event::ReloadRequested { .. } | Event::StopRequested | Event::FastStopRequested
+            Event::ReloadRequested { .. } | Event::StopRequested { .. } | Event::FastStopRequested
         );
         if !once && !self.calm && self.chance(8) {
             self.later(100_000, Coming::Message(event.clone()));
