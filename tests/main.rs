@@ -16,6 +16,7 @@ mod buffering;
 mod call;
 mod check;
 mod django;
+mod memory;
 mod mount;
 mod nginx;
 mod peers;

@@ -42,7 +42,8 @@ impl Answer {
 
     /// A header's value.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
-        self.parts().0.lines().find_map(|line| {
+        let head = String::from_utf8_lossy(&self.stdout[..self.body_start()]);
+        head.lines().find_map(|line| {
             let (known, value) = line.split_once(':')?;
             known
                 .eq_ignore_ascii_case(name)
@@ -57,13 +58,7 @@ impl Answer {
 
     /// How long the body is, in bytes.
     pub(crate) fn body_length(&self) -> usize {
-        let (crlf, lf) = (find(&self.stdout, b"\r\n\r\n"), find(&self.stdout, b"\n\n"));
-        let start = crlf
-            .map(|end| end + 4)
-            .into_iter()
-            .chain(lf.map(|end| end + 2))
-            .min();
-        start.map_or(0, |start| self.stdout.len() - start)
+        self.stdout.len() - self.body_start()
     }
 
     /// One line of the scripted worker's facts: "pid 4711".
@@ -81,16 +76,23 @@ impl Answer {
     }
 
     fn parts(&self) -> (String, String) {
-        let text = String::from_utf8_lossy(&self.stdout).replace("\r\n", "\n");
-        match text.split_once("\n\n") {
-            Some((head, body)) => (head.to_owned(), body.to_owned()),
-            None => (text, String::new()),
-        }
+        let (head, body) = self.stdout.split_at(self.body_start());
+        let text = |bytes| String::from_utf8_lossy(bytes).replace("\r\n", "\n");
+        (text(head), text(body))
     }
-}
 
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|part| part == wanted)
+    /// Where the body begins; at the end, when the head has none.
+    fn body_start(&self) -> usize {
+        let lines = self.stdout.split_inclusive(|byte| *byte == b'\n');
+        let mut length = 0;
+        for line in lines {
+            length += line.len();
+            if matches!(line, b"\n" | b"\r\n") {
+                break;
+            }
+        }
+        length
+    }
 }
 
 impl Fcgi {

@@ -66,12 +66,18 @@ pub(crate) fn user_of(pid: i32) -> Option<u32> {
 
 /// The most memory the process ever had resident, in KiB.
 pub(crate) fn peak_resident_kib(pid: i32) -> Option<u64> {
+    kib(pid, "VmHWM:")
+}
+
+/// The memory that the process has resident, in KiB.
+pub(crate) fn resident_kib(pid: i32) -> Option<u64> {
+    kib(pid, "VmRSS:")
+}
+
+fn kib(pid: i32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    field(&status, "VmHWM:")?
-        .split_whitespace()
-        .next()?
-        .parse()
-        .ok()
+    let value = field(&status, name)?.split_whitespace().next()?;
+    value.parse().ok()
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
