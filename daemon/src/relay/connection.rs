@@ -6,16 +6,16 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::poll_fn,
+    future::{Future as _, poll_fn},
     io::{self, IoSlice},
     os::fd::{AsRawFd, OwnedFd},
+    pin::pin,
     task::{Context, Poll, Waker, ready},
 };
 
 use nix::sys::socket::{self, MsgFlags, Shutdown, recv, shutdown};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stockade_protocol::record::HEADER_LEN;
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::address::established;
 use crate::descriptor::register;
@@ -262,10 +262,12 @@ impl Connection {
         )
     }
 
-    /// Whether the peer has ended its side, whatever of it is still unread.
+    /// Whether the peer has ended its side, as far as the kernel has told. Of what it tells at once, the earlier is known when the
+    /// later is looked at.
     pub(super) fn peer_left(&self) -> bool {
-        let mut asked = [PollFd::new(&self.socket, PollFlags::RDHUP)];
-        poll(&mut asked, Some(&Timespec::default())) == Ok(1)
+        let told = pin!(self.socket.ready(Interest::READABLE));
+        let told = told.poll(&mut Context::from_waker(Waker::noop()));
+        matches!(told, Poll::Ready(Ok(told)) if told.ready().is_read_closed())
     }
 
     fn turn_deaf(&self) {
