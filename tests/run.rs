@@ -165,9 +165,15 @@ fn an_application_that_does_not_start_ends_the_command_with_its_own_words() {
             "broken.py",
             "import nothing_of_that_name\n",
             "broken.py",
-            "-m pip install nothing_of_that_name`",
+            "pip install nothing_of_that_name`",
         ),
-        ("empty.py", "\n", "empty.py:main", "empty has no main"),
+        ("empty.py", "\n", "empty.py:main", "empty.py has no main"),
+        (
+            "flaskish.py",
+            &HELLO.replace("application", "app"),
+            "flaskish.py",
+            "there is the callable app: write `flaskish.py:app`",
+        ),
         (
             "hello.py",
             HELLO,

@@ -215,7 +215,7 @@ def app_header(environ, start_response):
 
 def app_block(environ, start_response):
     start_response("200 OK", TEXT)
-    return ["text"] if environ["QUERY_STRING"] == "str" else [b"fine", None]
+    return {"str": ["text"], "nothing": None, "number": 5}.get(environ["QUERY_STRING"], [b"fine", None])
 
 
 def app_length(environ, start_response):

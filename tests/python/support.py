@@ -35,7 +35,7 @@ def eventually(condition, what="a condition"):
 class Worker:
     """One worker; standard error goes to a file."""
 
-    def __init__(self, target, threads=1, python_path=(), home=HERE, control=True, python=PYTHON, more=None, mount=""):
+    def __init__(self, target, threads=1, python_path=(), home=HERE, control=True, python=PYTHON, more=None, mount="", user=None):
         assert ADAPTER, "STOCKADE_ADAPTER must name the extension"
         self.folder = tempfile.TemporaryDirectory()
         self.path = os.path.join(self.folder.name, "socket")
@@ -73,6 +73,7 @@ class Worker:
             env=environment,
             pass_fds=passed,
             start_new_session=True,
+            user=user,
         )
         os.close(adapter)
         listener.close()

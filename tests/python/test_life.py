@@ -1,6 +1,7 @@
 """A worker's life: loading, readiness, threads, stopping."""
 
 import os
+import pwd
 import signal
 import socket
 import struct
@@ -13,6 +14,9 @@ from support import (
     ABORT, BOOTSTRAP, CANT_MPX, END, GET_VALUES, PYTHON, STDIN, STDOUT, UNKNOWN_ROLE, VALUES,
     Cut, Worker, WorkerTest, begin, eventually, head, pairs, record, request, stream,
 )
+
+
+NOBODY = 65534
 
 
 class LoadTest(unittest.TestCase):
@@ -81,6 +85,48 @@ class LoadTest(unittest.TestCase):
         self.refused("/nowhere/app.wsgi", 3, "there is no file /nowhere/app.wsgi")
         self.refused("wsgi", 4, "wsgi has no application; did you mean aplication?")
         self.refused("number", 4, "application is not callable: it is of type int")
+
+    def test_the_callables_that_are_there_are_named(self):
+        self.app("flaskish.py", "b''", "app")
+        self.app("two.wsgi", "b''", "first")
+        two = "import difflib\nfrom flaskish import app\nclass Served:\n    def __call__(self, environ, start_response): pass\n"
+        with open(os.path.join(self.home, "two.wsgi"), "a") as script:
+            script.write(two + "second = Served()\ndef odd(): pass\n_own = first\n")
+        self.app("number.py", "b''", "served")
+        with open(os.path.join(self.home, "number.py"), "a") as script:
+            script.write("application = 5\n")
+        self.write("nothing.py", "import os\n")
+        path = os.path.join(self.home, "flaskish.py")
+        self.refused(path, 4, "flaskish.py has no application; there is the callable app: write `flaskish.py:app`\n")
+        self.refused("flaskish:nope", 4, "flaskish has no nope; there is the callable app: write `flaskish:app`\n")
+        self.refused("two.wsgi", 4, "there are the callables first, second: write `./two.wsgi:first` or `./two.wsgi:second`\n")
+        self.refused(
+            "number:application", 4, "application is not callable: it is of type int; there is the callable served: write `number:served`\n"
+        )
+        self.refused("nothing:app", 4, "nothing has no app: define it, or name another callable, after a colon\n")
+
+    def test_what_is_no_wsgi_application(self):
+        self.write("later.py", "async def application(scope, receive, send): pass\n")
+        self.write("later2.py", "class A:\n    async def __call__(self, scope, receive, send): pass\napplication = A()\n")
+        for name in ("later", "later2"):
+            self.refused(name, 4, "application is asynchronous, as ASGI applications are, and ASGI is not supported yet")
+        with open(os.path.join(self.home, "program"), "wb") as program:
+            program.write(b"\x7fELF\0\0")
+        path = os.path.join(self.home, "program")
+        errors = self.refused(path, 3, "it is a program, not Python source", "stockade run --command -- " + path)
+        self.assertNotIn("Traceback", errors)
+
+    def test_files_that_may_not_be_read(self):
+        if os.geteuid() == 0:
+            os.chmod(self.home, 0o755)
+        for name in ("script.wsgi", "module.py"):
+            self.app(name, "b''")
+            os.chmod(os.path.join(self.home, name), 0)
+        account = pwd.getpwuid(NOBODY).pw_name if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+        for target, name in (("./script.wsgi", "script.wsgi"), ("module:application", "module.py")):
+            path = os.path.join(self.home, name)
+            words = "let the account %s reach and read %s (chmod), or run the application as another" % (account, path)
+            self.refused(target, 3, "Permission denied", words, user=NOBODY if os.geteuid() == 0 else None)
 
     def test_imports_that_fail(self):
         self.write("bad.py", "import json\njson.loads('{')\n")

@@ -73,6 +73,11 @@ class ResponseTest(WorkerTest):
         self.assertLogged("TypeError: a block of the response's body must be bytes, not str")
         self.assertEqual(self.ask("/block").status, "500 Internal Server Error")
 
+    def test_what_is_no_body(self):
+        for how, kind in (("nothing", "NoneType"), ("number", "int")):
+            self.assertEqual(self.ask("/block", QUERY_STRING=how).status, "500 Internal Server Error")
+            self.assertLogged("TypeError: the application apps must return an iterable of bytes, not %s" % kind)
+
     def test_file_wrapper(self):
         with open(os.path.join(os.path.dirname(__file__), "apps.py"), "rb") as file:
             self.assertEqual(self.ask("/file").body, file.read())

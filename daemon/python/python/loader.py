@@ -12,11 +12,16 @@ import site
 import sys
 import traceback
 from importlib.machinery import SourceFileLoader
+from types import FunctionType, MethodType
 
 DEFAULT_CALLABLE = "application"
 IMPORT_FAILED = 3
 NO_CALLABLE = 4
-OWN_REMEDY = "remedy: correct the name, or name the folder it is in (python-path, or home)\n"
+CO_COROUTINE = 0x80
+OWN_REMEDY = (
+    "remedy: correct the name, or name the folder it is in (python-path or home in the pool; `stockade run` looks in the"
+    " current folder: cd there)\n"
+)
 
 
 def load(target, python_path):
@@ -31,7 +36,7 @@ def load(target, python_path):
         location = os.path.abspath(location)
     extend_path(python_path, os.path.dirname(location) if script else None)
     module = import_script(location, target) if script else import_module(location, target)
-    return find_callable(module, name, target)
+    return find_callable(module, location, name, target)
 
 
 def split(target):
@@ -62,14 +67,22 @@ def import_module(name, target):
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             missing = "there is no module %s%s" % (error.name, meant(error.name))
             fail(IMPORT_FAILED, target, missing, where() + OWN_REMEDY)
-        fail(IMPORT_FAILED, target, "its import failed", cut(error) + where() + remedy(error.name))
+        fail_import(error, target)
     except BaseException as error:
-        fail(IMPORT_FAILED, target, "its import failed", cut(error))
+        fail_import(error, target)
 
 
 def import_script(path, target):
-    if not os.path.isfile(path):
+    try:
+        with open(path, "rb") as file:
+            is_program = file.read(4) == b"\x7fELF"
+    except FileNotFoundError:
         fail(IMPORT_FAILED, target, "there is no file %s" % path)
+    except OSError as error:
+        fail(IMPORT_FAILED, target, "could not read %s: %s" % (path, error.strerror), denied(error))
+    if is_program:
+        remedy = "remedy: a FastCGI program is run with `command` in the pool, or with `stockade run --command -- %s`\n"
+        fail(IMPORT_FAILED, target, "it is a program, not Python source", remedy % path)
     name, extension = os.path.splitext(os.path.basename(path))
     if not name.isidentifier() or name in sys.modules or extension != ".py":
         name = "stockade_script_" + "".join(c if c.isalnum() else "_" for c in name)
@@ -78,10 +91,8 @@ def import_script(path, target):
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except ModuleNotFoundError as error:
-        fail(IMPORT_FAILED, target, "its import failed", cut(error) + where() + remedy(error.name))
     except BaseException as error:
-        fail(IMPORT_FAILED, target, "its import failed", cut(error))
+        fail_import(error, target)
     return module
 
 
@@ -92,20 +103,85 @@ class ScriptLoader(SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
-def find_callable(module, name, target):
-    found = module
+def find_callable(module, location, name, target):
+    script = os.path.isabs(location)
+    found, holder = module, os.path.basename(location) if script else location
     for part in name.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
             close = difflib.get_close_matches(part, dir(found), 1)
-            hint = "; did you mean %s?" % close[0] if close else ""
-            holder = getattr(found, "__name__", type(found).__name__)
+            hint = "; did you mean %s?" % close[0] if close else others(module, location)
             fail(NO_CALLABLE, target, "%s has no %s%s" % (holder, part, hint))
+        holder = part
     if not callable(found):
         kind = type(found).__name__
-        fail(NO_CALLABLE, target, "%s is not callable: it is of type %s" % (name, kind))
+        fail(NO_CALLABLE, target, "%s is not callable: it is of type %s%s" % (name, kind, others(module, location)))
+    if is_async(found):
+        reason = "%s is asynchronous, as ASGI applications are, and ASGI is not supported yet: name a WSGI application"
+        fail(NO_CALLABLE, target, reason % name)
     return found
+
+
+def is_async(found):
+    """Not asked of `inspect`, which every worker would have to load."""
+    called = (found, getattr(type(found), "__call__", None))
+    return any(isinstance(f, (FunctionType, MethodType)) and f.__code__.co_flags & CO_COROUTINE for f in called)
+
+
+def others(module, location):
+    """What to do when the callable is not there: those that the module has, as they are to be written."""
+    names = [name for name, value in vars(module).items() if not name.startswith("_") and may_be_meant(value, module)]
+    if not names:
+        return ": define it, or name another callable, after a colon"
+    # a .wsgi file without a folder and with a callable is taken for a module
+    if os.path.dirname(location) == os.getcwd():
+        location = os.path.basename(location)
+        location = "./" + location if location.endswith(".wsgi") else location
+    written = " or ".join("`%s:%s`" % (location, name) for name in names[:3])
+    there = "is the callable" if len(names) == 1 else "are the callables"
+    return "; there %s %s: write %s" % (there, ", ".join(names[:3]), written)
+
+
+def may_be_meant(value, module):
+    """A function of the module's own, or an object, that can be called with an environ and start_response."""
+    import inspect
+
+    if inspect.isclass(value) or inspect.isfunction(value) and value.__module__ != module.__name__:
+        return False
+    try:
+        inspect.signature(value).bind(None, None)
+    # whatever the object of somebody else raises
+    except Exception:
+        return False
+    return callable(value) and not is_async(value)
+
+
+def fail_import(error, target):
+    """What the application's code raised, with the remedy where it is known."""
+    details = cut(error)
+    if isinstance(error, ModuleNotFoundError):
+        details += where() + remedy(error.name)
+    fail(IMPORT_FAILED, target, "its import failed", details + denied(error))
+
+
+def denied(error):
+    """What to do about a file that this account may not use."""
+    if not isinstance(error, PermissionError):
+        return ""
+    return (
+        "remedy: let the account %s reach and read %s (chmod), or run the application as another (`user` in the pool,"
+        " `--user` of `stockade run`)\n" % (account(), error.filename or "the file")
+    )
+
+
+def account():
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def cut(error):
@@ -140,12 +216,23 @@ def remedy(name):
     package = (name or "").partition(".")[0]
     if not package or package in sys.modules:
         return ""
+    import sysconfig
+
     found = [f for f in virtual_environments() if os.path.realpath(f) != os.path.realpath(sys.prefix)]
     there = ", like %s" % found[0] if found else ""
+    own = sys.prefix != sys.base_prefix
+    if own or not os.path.exists(os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")):
+        install = "install it with `%s -m pip install %s`" % (sys.executable, package)
+    else:
+        install = "install it into a virtual environment (`%s -m venv venv && venv/bin/pip install %s`)" % (
+            sys.executable,
+            package,
+        )
+        install += " and name that"
     return (
-        "remedy: if %s is a package, install it with `%s -m pip install %s`, or name the virtual environment that has it%s"
+        "remedy: if %s is a package, %s, or name the virtual environment that has it%s"
         " (python-home in the pool; before `stockade run`, activate it); if it is the application's own, name its folder"
-        " (python-path)\n" % (package, sys.executable, package, there)
+        " (python-path in the pool; `stockade run` looks in the current folder: cd there)\n" % (package, install, there)
     )
 
 

@@ -1,9 +1,9 @@
 //! One request: the application is called (PEP 3333), its response sent.
 
 use pyo3::{
-    exceptions::{PyKeyboardInterrupt, PyOSError, PySystemExit},
+    exceptions::{PyKeyboardInterrupt, PyOSError, PySystemExit, PyTypeError},
     prelude::*,
-    types::{PyDict, PyList, PyTuple},
+    types::{PyDict, PyIterator, PyList, PyTuple},
 };
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     head::Head,
     input::Input,
     report::{Report, RequestName},
-    response::{StartResponse, as_block},
+    response::{StartResponse, as_block, wrong_type},
     server::{Server, Wake},
 };
 
@@ -22,6 +22,8 @@ use crate::{
 pub(crate) struct Worker {
     pub(crate) server: Server,
     pub(crate) application: Py<PyAny>,
+    /// How the pool names it.
+    pub(crate) target: String,
     /// The environ's constant part.
     pub(crate) base: Py<PyDict>,
     /// Where the application is mounted, without a slash at its end.
@@ -121,7 +123,9 @@ impl Worker {
         if let Ok(tuple) = blocks.cast_exact::<PyTuple>() {
             return send_all(py, exchange, tuple);
         }
-        let sent = send_each(py, exchange, &blocks);
+        let sent = self
+            .body(&blocks)
+            .and_then(|body| send_each(py, exchange, &body));
         let closed = match blocks.getattr_opt(pyo3::intern!(py, "close")) {
             Ok(Some(close)) => close.call0().map(drop),
             Ok(None) => Ok(()),
@@ -142,6 +146,22 @@ impl Worker {
             }
             (sent, Ok(())) => sent,
         }
+    }
+
+    /// What the application returned, block by block.
+    fn body<'py>(&self, returned: &Bound<'py, PyAny>) -> Result<Bound<'py, PyIterator>, Fault> {
+        let py = returned.py();
+        returned.try_iter().map_err(|error| {
+            // with a traceback it is the application's own
+            if error.traceback(py).is_some() || !error.is_instance_of::<PyTypeError>(py) {
+                return Fault::from(error);
+            }
+            let demand = format!(
+                "the application {} must return an iterable of bytes",
+                self.target
+            );
+            Fault::from(wrong_type(&demand, returned))
+        })
     }
 
     /// What went wrong is reported, and the client gets an error, or a response that is cut when a part of it is out.
@@ -236,8 +256,12 @@ fn send_all(py: Python<'_>, exchange: &Shared, blocks: &Bound<'_, PyTuple>) -> R
 }
 
 /// A body that comes block by block: each is on its way before the next is asked for.
-fn send_each(py: Python<'_>, exchange: &Shared, blocks: &Bound<'_, PyAny>) -> Result<(), Fault> {
-    for block in blocks.try_iter()? {
+fn send_each(
+    py: Python<'_>,
+    exchange: &Shared,
+    blocks: &Bound<'_, PyIterator>,
+) -> Result<(), Fault> {
+    for block in blocks {
         let block = block?;
         let bytes = as_block(&block)?.as_bytes();
         if !bytes.is_empty() {

@@ -109,7 +109,8 @@ fn refused(error: crate::head::HeadError) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
-fn wrong_type(demand: &str, found: &Bound<'_, PyAny>) -> PyErr {
+/// A TypeError: "the status must be str, not int".
+pub(crate) fn wrong_type(demand: &str, found: &Bound<'_, PyAny>) -> PyErr {
     match found.get_type().name() {
         Ok(name) => PyTypeError::new_err(format!("{demand}, not {name}")),
         Err(error) => error,

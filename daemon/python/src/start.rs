@@ -69,6 +69,7 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
     let worker = Arc::new(Worker {
         server,
         application,
+        target: arguments.wsgi,
         base,
         mount: arguments.mount,
         report,
