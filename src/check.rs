@@ -39,6 +39,7 @@ fn explained(checked: &Checked, file: &Path, warnings: usize) -> String {
         daemon,
         pools,
         shim,
+        ..
     } = &checked.config;
     let mut lines = Vec::new();
     for pool in pools {

@@ -43,6 +43,40 @@ fn it_tells_what_would_run_and_touches_nothing() {
     assert_eq!(listing(site.path()), before);
 }
 
+/// With what each wants in /srv put into a folder of the test's.
+#[test]
+fn nothing_is_wrong_or_odd_in_the_examples() {
+    if !tools::root() {
+        return;
+    }
+    tools::account(tools::POOL_USER);
+    for name in ["c", "django", "go", "hello", "perl", "php", "rust"] {
+        let site = Site::new();
+        let copy = site.copy_for_pool(
+            &Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("examples")
+                .join(name),
+        );
+        fs::create_dir_all(copy.join("venv/bin")).unwrap();
+        for program in ["hello", "venv/bin/python3"] {
+            let program = copy.join(program);
+            fs::write(&program, "#!/bin/sh\n").unwrap();
+            fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        }
+        let file = copy.join("stockade.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let folder = if name == "django" { "shelf" } else { name };
+        let text = text.replace(&format!("/srv/{folder}"), copy.to_str().unwrap());
+        fs::write(&file, text).unwrap();
+        let (code, out, errors) = check(&file, &[]);
+        assert_eq!(code, Some(0), "{name}: {out}{errors}");
+        assert!(
+            out.ends_with("1 pool, no error, no warning\n"),
+            "{name}: {errors}"
+        );
+    }
+}
+
 #[test]
 fn what_is_printed_runs_and_prints_itself_again() {
     let site = Site::new();

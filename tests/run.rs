@@ -210,6 +210,12 @@ fn a_wrong_target_is_a_sentence() {
         (&["nothing.py"][..], 1, "`TARGET` is "),
         (&["hello"], 1, "must be a module and a callable"),
         (
+            &["blog.wsgi"],
+            1,
+            "for the module write \"blog.wsgi:application\"",
+        ),
+        (&["--command", "--", "./hello.py"], 1, "`chmod +x "),
+        (
             &["--command", "--", "no-such-program"],
             1,
             "no-such-program",
@@ -226,7 +232,10 @@ fn a_wrong_target_is_a_sentence() {
             "nowhere, which cannot be found",
         ),
     ] {
-        let mut running = Running::start(site(), words);
+        let site = site();
+        fs::create_dir(site.path().join("blog")).unwrap();
+        site.write("blog/wsgi.py", HELLO);
+        let mut running = Running::start(site, words);
         assert_eq!(running.wait_exit().code(), Some(code), "{words:?}");
         running.log.wait(&[sentence]);
     }
@@ -258,7 +267,10 @@ fn what_root_keeps_to_itself_is_said_to_be_out_of_reach() {
     chown(&folder, Some(0), Some(0)).unwrap();
     let mut running = Running::start(site, &["hello.py", PORT[0], PORT[1], owner[0], owner[1]]);
     assert_eq!(running.wait_exit().code(), Some(1));
-    let closed = format!("may not enter {} (mode 0700)", folder.display());
+    let closed = format!(
+        "may not enter {} (mode 0700): move it, or name an account that may with `--user`",
+        folder.display()
+    );
     running.log.wait(&["WARN", &closed]);
 }
 

@@ -132,7 +132,7 @@ fn an_exit_is_shown_with_its_cause_and_last_lines() {
 #[test]
 fn a_worker_that_cannot_be_started_says_why() {
     let site = Site::new();
-    let program = site.write("broken", "no program");
+    let program = site.program("broken", "no program");
     let keys = format!(
         "command = [{:?}]\nprocesses = 1",
         program.display().to_string()
@@ -146,6 +146,7 @@ fn a_worker_that_cannot_be_started_says_why() {
     assert_eq!(exit["cause"], "not-executable");
     let line = exit["last_lines"][0].as_str().expect("a line");
     assert!(line.contains("could not execute"), "{line}");
+    assert!(line.contains("a script begins with `#!`"), "{line}");
 }
 
 #[test]

@@ -49,6 +49,21 @@ pub(super) fn closed_folder(
     closed(path).or_else(|| real.as_deref().and_then(closed))
 }
 
+/// The mode of the file at `path` when `account` may not read it (a program: execute it); a file that is not there is no obstacle.
+pub(super) fn closed_file(
+    path: &Path,
+    program: bool,
+    account: &Account,
+    surroundings: &dyn Surroundings,
+) -> Option<u32> {
+    let bit = if program { EXECUTE } else { READ };
+    let owner = match surroundings.find(path) {
+        Ok(Found::File | Found::Program) => surroundings.owner(path).ok()?,
+        Ok(Found::Folder) | Err(_) => return None,
+    };
+    (!permits(owner, account, bit)).then_some(owner.mode)
+}
+
 /// Whether `account` has the permission `bit` of what belongs to `owner`.
 fn permits(owner: Owner, account: &Account, bit: u32) -> bool {
     let shift = if owner.uid == account.uid {
@@ -61,5 +76,7 @@ fn permits(owner: Owner, account: &Account, bit: u32) -> bool {
     owner.mode & (bit << shift) != 0
 }
 
+const READ: u32 = 0o4;
 const WRITE: u32 = 0o2;
+const EXECUTE: u32 = 0o1;
 const ENTER: u32 = 0o1;

@@ -32,6 +32,8 @@ pub(super) const SHIM: Service = Service {
     key: "user",
     default: "stockade-shim",
 };
+/// Makes the account of a service.
+pub(super) const CREATE: &str = "useradd --system --no-create-home --shell /usr/sbin/nologin";
 /// The account that is nobody's.
 pub(super) const NOBODY: &str = "nobody";
 
@@ -58,9 +60,7 @@ pub(super) fn service(
         Some(given) => given.spot.wrong(why),
         None => missing(format!("`{key}` {why}")),
     };
-    let create = format!(
-        "create it with `useradd --system --no-create-home --shell /usr/sbin/nologin {name}`"
-    );
+    let create = format!("create it with `{CREATE} {name}`");
     let user = user(name, surroundings)
         .map_err(|reason| {
             refuse(format!(
@@ -203,8 +203,18 @@ fn ourselves(given: &Given<String>, surroundings: &dyn Surroundings) -> Result<(
         return Ok(());
     }
     let (us, _) = own(surroundings);
+    let (who, remedy) = (
+        given
+            .spot
+            .place
+            .either("the daemon runs as", "this is run by"),
+        given.spot.place.either(
+            "remove the key, or start the daemon as root",
+            "leave it out, or run this as root",
+        ),
+    );
     Err(given.spot.wrong(format!(
-        "is {:?}, but the daemon runs as {us}, and only root can become somebody else: remove the key, or start the daemon as root",
+        "is {:?}, but {who} {us}, and only root can become somebody else: {remedy}",
         given.value
     )))
 }

@@ -30,7 +30,7 @@ pub(super) fn application(
     exactly_one(pool)?;
     if let Some(wsgi) = &keys.wsgi {
         Ok(Application::Wsgi {
-            target: target(wsgi, base, surroundings)?,
+            target: target(wsgi, &python_path(keys, base), base, surroundings)?,
             interpreter: interpreter(pool, account, base, surroundings)?,
             python_path: python_path(keys, base),
         })
@@ -132,6 +132,7 @@ fn php_variables(keys: &PoolKeys, application: &Application) -> Vec<(String, Str
 /// `module:callable` as it is; a file made absolute, its `:callable` kept.
 fn target(
     wsgi: &Given<String>,
+    python_path: &[PathBuf],
     base: &Path,
     surroundings: &dyn Surroundings,
 ) -> Result<String, Problem> {
@@ -161,13 +162,40 @@ fn target(
             path.display()
         ))),
         Err(reason) => Err(wsgi.spot.wrong(format!(
-            "is {}, which cannot be found: {reason}: correct the path",
-            path.display()
+            "is {}, which cannot be found: {reason}: {}",
+            path.display(),
+            correction(before, python_path, base, surroundings)
         ))),
         Ok(Found::File | Found::Program) => Ok(match callable {
             Some(callable) => format!("{}:{callable}", path.display()),
             None => path.display().to_string(),
         }),
+    }
+}
+
+/// What to do about a file that is not there: a module was meant, or the end of its name is missing.
+fn correction(
+    file: &str,
+    python_path: &[PathBuf],
+    base: &Path,
+    surroundings: &dyn Surroundings,
+) -> String {
+    let there = |path: &Path| matches!(surroundings.find(path), Ok(Found::File | Found::Program));
+    let module = file.trim_end_matches(".py").replace('/', ".");
+    let source = format!("{}.py", module.replace('.', "/"));
+    let mut folders = [base]
+        .into_iter()
+        .chain(python_path.iter().map(PathBuf::as_path));
+    if dotted_name(&module) && folders.any(|folder| there(&folder.join(&source))) {
+        return format!("for the module write \"{module}:application\"");
+    }
+    let ends = [".py", ".wsgi"].map(|end| format!("{file}{end}"));
+    match ends
+        .iter()
+        .find(|file| there(&absolute(base, Path::new(file))))
+    {
+        Some(file) => format!("did you mean {file:?}?"),
+        None => "correct the path".to_owned(),
     }
 }
 
@@ -194,7 +222,15 @@ fn interpreter(
 ) -> Result<PathBuf, Problem> {
     let Some(given) = &pool.keys.python_home else {
         return in_path("python3", account, surroundings).ok_or_else(|| {
-            pool.missing("there is no python3 in PATH: install it, or name a virtual environment or an interpreter with `python-home`")
+            let remedy = pool.keys.wsgi.as_ref().map_or("", |wsgi| {
+                wsgi.spot.place.either(
+                    "name a virtual environment or an interpreter with `python-home`",
+                    "activate a virtual environment",
+                )
+            });
+            pool.missing(format!(
+                "there is no python3 in PATH: install it, or {remedy}"
+            ))
         });
     };
     let home = absolute(base, &given.value);
@@ -347,7 +383,13 @@ fn command(
     let program = if name.contains('/') {
         let path = absolute(base, Path::new(name));
         match surroundings.find(&path) {
-            Ok(Found::Program | Found::File) => path,
+            Ok(Found::Program) => path,
+            Ok(Found::File) => {
+                return Err(wrong(format!(
+                    "begins with {0}, which is not executable: `chmod +x {0}`, or name the interpreter it is written for before it",
+                    path.display()
+                )));
+            }
             Ok(Found::Folder) => {
                 return Err(wrong(format!(
                     "begins with {}, a folder: name a program",
@@ -382,7 +424,8 @@ fn command(
 
 /// What to do about a program that is not there.
 fn remedy(name: &str) -> String {
-    match name.strip_prefix("php-cgi") {
+    let numbered = |version: &&str| version.chars().all(|c| c.is_ascii_digit() || c == '.');
+    match name.strip_prefix("php-cgi").filter(numbered) {
         Some(version) => format!(
             "PHP is not installed, or not for FastCGI: on Debian and Ubuntu `apt install php{version}-cgi`, on Fedora `dnf install php-cli`; or write its whole path"
         ),

@@ -78,6 +78,10 @@ pub fn without_file(
     };
     let mut problems = Problems::default();
     resolve::resolve(&file, &run.folder, surroundings, &mut problems)
+        .map(|config| Config {
+            place: Place::CommandLine,
+            ..config
+        })
         .ok_or_else(|| CommandLineErrors(problems.in_order()))
 }
 

@@ -147,6 +147,21 @@ impl fmt::Display for Place {
     }
 }
 
+impl Place {
+    /// What a file's key and a command's word are mended by: each is told in its own terms.
+    pub(super) const fn either<'a>(&self, in_file: &'a str, on_command_line: &'a str) -> &'a str {
+        match self {
+            Self::CommandLine => on_command_line,
+            Self::Top
+            | Self::Daemon
+            | Self::Defaults
+            | Self::Pool(_)
+            | Self::Shim
+            | Self::Route => in_file,
+        }
+    }
+}
+
 impl Problem {
     /// The byte at `offset` begins no character.
     pub(super) const fn not_text(offset: usize) -> Self {

@@ -16,6 +16,7 @@ use super::{
     errors::{Fault, Place, Problem, Problems},
     resolved::{Listen, LogLevel},
     sizes::{Ceiling, Size},
+    strangers,
     values::{
         Count, Environment, HttpListen, Locale, Mode, Mount, Period, StatusListen, UpstreamAddress,
         Value, Whole, Word,
@@ -245,7 +246,12 @@ keys! {
 pub(super) fn read(text: &str, problems: &mut Problems) -> Option<File> {
     let document = problems.keep(DeTable::parse(text).map_err(|error| Problem {
         at: error.span(),
-        fault: Fault::Syntax(error.message().replace('\n', ", ")),
+        fault: Fault::Syntax(match error.message() {
+            "duplicate key" => {
+                "a key or table of this name is there already: remove one of them".to_owned()
+            }
+            words => words.replace('\n', ", "),
+        }),
     }))?;
     let top = document.get_ref();
     refuse_strangers(top, &Place::Top, TABLES, TABLES_LATER, problems);
@@ -423,7 +429,7 @@ fn refuse_strangers(
         let fault = if later.contains(&key.as_str()) {
             Fault::NotSupported { place, key }
         } else {
-            let remedy = remedy(&key, &place, keys, later);
+            let remedy = strangers::remedy(&key, &place, keys, later);
             Fault::UnknownKey { place, key, remedy }
         };
         problems.add(Problem {
@@ -431,36 +437,6 @@ fn refuse_strangers(
             fault,
         });
     }
-}
-
-/// What to do about the unknown `key`.
-fn remedy(key: &str, place: &Place, keys: &[&str], later: &[&str]) -> String {
-    let key = key.to_lowercase().replace('_', "-");
-    // the beginning of a word is a better guess than a word with slips, a key with a meaning better than one without
-    let slips = |known: &&str| {
-        let begins = key.len() > 2 && known.starts_with(&key);
-        let slips = strsim::damerau_levenshtein(&key, known);
-        (if begins { 0 } else { slips }, slips, later.contains(known))
-    };
-    let nearest = keys.iter().chain(later).min_by_key(|known| slips(known));
-    // as many slips as one makes in a word of this length
-    if let Some(known) = nearest.filter(|known| slips(known).0 <= key.len().div_ceil(3)) {
-        return format!("did you mean `{known}`?");
-    }
-    let of_pools =
-        PoolKeys::KEYS.contains(&key.as_str()) || PoolKeys::LATER.contains(&key.as_str());
-    if of_pools && matches!(place, Place::Top | Place::Daemon) {
-        return "it belongs into [pool.NAME] or [defaults]".to_owned();
-    }
-    let of_daemon =
-        DaemonKeys::KEYS.contains(&key.as_str()) || DaemonKeys::LATER.contains(&key.as_str());
-    if of_daemon {
-        return "it belongs into [daemon]".to_owned();
-    }
-    if ShimKeys::KEYS.contains(&key.as_str()) || ShimKeys::LATER.contains(&key.as_str()) {
-        return "it belongs into [shim]".to_owned();
-    }
-    "remove it".to_owned()
 }
 
 fn wrong(place: &Place, key: &str, at: Range<usize>, why: impl Into<String>) -> Problem {

@@ -22,6 +22,7 @@ mod print;
 mod resolve;
 mod shim;
 mod sizes;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -58,6 +58,7 @@ pub(super) fn resolve(
         daemon,
         pools,
         shim,
+        place: Place::Top,
     };
     problems.is_empty().then_some(config)
 }

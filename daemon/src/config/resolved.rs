@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 use serde::{Deserialize, Serialize};
 use stockade_policy::{Backoff, Limit, dispatch::Retry};
 
+use super::errors::Place;
+
 /// Everything in one configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -14,6 +16,8 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// `[shim]`; none: there is no such table, and no shim.
     pub shim: Option<Shim>,
+    /// Where it was said: in a file, or on a command line; a remedy is told in its terms.
+    pub place: Place,
 }
 
 /// `[daemon]`.

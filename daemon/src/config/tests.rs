@@ -126,13 +126,20 @@ impl Surroundings for Imagined {
                 "/" | "/home" | "/home/blog" | "/run" | "/srv" | "/srv/blog" | "/etc/stockade/here"
                 | "/var/tmp" | "/srv/blog/venv" | "/srv/blog/empty",
             ) => Found::Folder,
-            Some("/srv/blog/app.wsgi" | "/srv/blog/app.py" | "/etc/stockade/app.py") => Found::File,
+            Some(
+                "/srv/blog/app.wsgi"
+                | "/srv/blog/app.py"
+                | "/srv/blog/closed.py"
+                | "/etc/stockade/app.py"
+                | "/etc/stockade/shelf/wsgi.py",
+            ) => Found::File,
             Some(
                 "/srv/blog/venv/bin/python"
                 | "/opt/bin/python3"
                 | "/usr/bin/python3"
                 | "/usr/bin/php-cgi"
-                | "/srv/blog/serve",
+                | "/srv/blog/serve"
+                | "/srv/blog/closed",
             ) => Found::Program,
             _ => return Err(io::Error::from_raw_os_error(2)),
         };
@@ -141,7 +148,7 @@ impl Surroundings for Imagined {
 
     fn owner(&self, path: &Path) -> io::Result<Owner> {
         let (uid, mode) = match path.to_str() {
-            Some("/home/blog") => (1001, 0o700),
+            Some("/home/blog" | "/srv/blog/closed" | "/srv/blog/closed.py") => (1001, 0o700),
             Some(path) if path.starts_with("/srv/blog") => (1001, 0o755),
             _ => (0, 0o755),
         };

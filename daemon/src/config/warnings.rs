@@ -4,7 +4,8 @@ use std::{fmt, path::Path};
 
 use super::{
     access::{self, Closed},
-    accounts,
+    accounts::{self, CREATE},
+    errors::Place,
     resolved::{Account, Application, Config, Destination, Kind, Listen, Pool},
     surroundings::Surroundings,
 };
@@ -40,13 +41,13 @@ pub fn warnings(config: &Config, surroundings: &dyn Surroundings) -> Vec<Warning
         };
         short_grace(pool).into_iter().for_each(&mut add);
         shared_account(pool, config).into_iter().for_each(&mut add);
-        out_of_reach(pool, surroundings)
+        out_of_reach(pool, &config.place, surroundings)
             .into_iter()
             .for_each(&mut add);
         if led_to(pool, config) {
             nameless_script(pool).into_iter().for_each(&mut add);
         } else {
-            lonely_sockets(pool, &hosts, surroundings)
+            lonely_sockets(pool, config, &hosts, surroundings)
                 .into_iter()
                 .for_each(&mut add);
         }
@@ -73,19 +74,30 @@ fn short_grace(pool: &Pool) -> Option<Said> {
 fn shared_account(pool: &Pool, config: &Config) -> Option<Said> {
     let (relay, account) = (config.daemon.relay_user.as_ref()?, pool.account.as_ref()?);
     (relay.uid == account.uid).then(|| {
+        let create = format!(
+            "choose another with `--user`, or create the relay's own with `{CREATE} {}`",
+            accounts::RELAY.default
+        );
         let why = format!(
-            "is {}, which the relay runs as too: its workers are not kept apart from it: choose another `user` or `relay-user`",
-            account.name
+            "is {}, which the relay runs as too: its workers are not kept apart from it: {}",
+            account.name,
+            config
+                .place
+                .either("choose another `user` or `relay-user`", &create)
         );
         ("user", why)
     })
 }
 
-/// Files of the application in folders that its account may not enter.
-fn out_of_reach(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Said> {
+/// Files of the application that its account may not use, or in folders that it may not enter.
+fn out_of_reach(pool: &Pool, place: &Place, surroundings: &dyn Surroundings) -> Vec<Said> {
     let Some(account) = &pool.account else {
         return Vec::new();
     };
+    let other = place.either(
+        "run the pool as an account that may",
+        "name an account that may with `--user`",
+    );
     let mut files: Vec<(&'static str, &Path)> = Vec::new();
     match &pool.application {
         Application::Wsgi {
@@ -104,15 +116,17 @@ fn out_of_reach(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Said> {
     }
     files.push(("home", &pool.home));
     let mut said: Vec<(Closed, Said)> = Vec::new();
+    let mut unusable = Vec::new();
     for (key, file) in files.into_iter().filter(|(_, file)| file.is_absolute()) {
         let Some(closed) = access::closed_folder(file, account, surroundings) else {
+            unusable.extend(closed_file(key, file, account, other, surroundings));
             continue;
         };
         if said.iter().any(|(known, _)| *known == closed) {
             continue;
         }
         let why = format!(
-            "is {}, and {} may not enter {} (mode {:04o}): move it, or run the pool as an account that may",
+            "is {}, and {} may not enter {} (mode {:04o}): move it, or {other}",
             file.display(),
             account.name,
             closed.folder.display(),
@@ -120,7 +134,29 @@ fn out_of_reach(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Said> {
         );
         said.push((closed, (key, why)));
     }
-    said.into_iter().map(|(_, said)| said).collect()
+    let said = said.into_iter().map(|(_, said)| said);
+    said.chain(unusable).collect()
+}
+
+fn closed_file(
+    key: &'static str,
+    file: &Path,
+    account: &Account,
+    other: &str,
+    surroundings: &dyn Surroundings,
+) -> Option<Said> {
+    let program = key != "wsgi";
+    let mode = access::closed_file(file, program, account, surroundings)?;
+    let (what, bit) = if program {
+        ("execute", 'x')
+    } else {
+        ("read", 'r')
+    };
+    let (shown, name) = (file.display(), &account.name);
+    let why = format!(
+        "is {shown}, and {name} may not {what} it (mode {mode:04o}): `chmod a+{bit} {shown}`, or {other}"
+    );
+    Some((key, why))
 }
 
 fn program<'a>(key: &'static str, words: &'a [String]) -> Option<(&'static str, &'a Path)> {
@@ -151,7 +187,12 @@ fn nameless_script(pool: &Pool) -> Option<Said> {
 }
 
 /// Unix sockets that the account of no web server of this machine may connect to.
-fn lonely_sockets(pool: &Pool, hosts: &[Account], surroundings: &dyn Surroundings) -> Vec<Said> {
+fn lonely_sockets(
+    pool: &Pool,
+    config: &Config,
+    hosts: &[Account],
+    surroundings: &dyn Surroundings,
+) -> Vec<Said> {
     let mut said = Vec::new();
     for address in &pool.listen {
         let Listen::Unix(path) = address else {
@@ -160,6 +201,8 @@ fn lonely_sockets(pool: &Pool, hosts: &[Account], surroundings: &dyn Surrounding
         if let Some(folder) = path.parent()
             && surroundings.find(folder).is_err()
             && !folder.starts_with("/run")
+            // the daemon makes it
+            && folder != config.daemon.runtime_dir
         {
             let why = format!(
                 "has {address}, but the folder {} is not there: make it",

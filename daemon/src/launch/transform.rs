@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     fcntl::AtFlags,
     sys::{
         prctl,
@@ -100,9 +101,16 @@ fn execute(plan: &Plan, descriptors: &Descriptors) -> Result<Infallible, Failure
         ),
         (None, None) => return Err(Failure::of("execute", "the plan names no program")),
     };
-    result.map_err(|error| Failure {
-        exec: true,
-        ..Failure::of(format!("execute {name}"), error.desc())
+    result.map_err(|error| {
+        let hint = match error {
+            Errno::EACCES => ": let the pool's account reach and execute it (chmod +x), or name the interpreter it is written for",
+            Errno::ENOEXEC => ": a script begins with `#!` and the path of its interpreter",
+            _ => "",
+        };
+        Failure {
+            exec: true,
+            ..Failure::of(format!("execute {name}"), format_args!("{}{hint}", error.desc()))
+        }
     })
 }
 
@@ -117,6 +125,6 @@ fn texts(name: &str, all: impl Iterator<Item = String>) -> Result<Vec<CString>, 
         .map_err(|error| Failure::of(name, error))
 }
 
-fn step(name: impl Display) -> impl FnOnce(nix::errno::Errno) -> Failure {
+fn step(name: impl Display) -> impl FnOnce(Errno) -> Failure {
     move |error| Failure::of(name.to_string(), error.desc())
 }

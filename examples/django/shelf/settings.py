@@ -11,7 +11,7 @@ from pathlib import Path
 # Build paths inside the project like this: BASE_DIR / 'subdir'.
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# The pool's environment or environment-file sets the real one
+# The pool's `environment` sets the real one
 SECRET_KEY = os.environ.get('DJANGO_SECRET_KEY', 'only-for-the-example')
 
 DEBUG = False

@@ -131,3 +131,22 @@ fn a_mistake_is_a_sentence_about_the_word() {
         .to_string();
     assert!(errors.contains("`--user` is \"nosuch\""), "{errors}");
 }
+
+#[test]
+fn remedies_are_those_of_a_command() {
+    let mut other = run("app.py");
+    other.user = Some("stockade".to_owned());
+    assert_eq!(
+        without_file(&other, &Imagined::blog())
+            .unwrap_err()
+            .to_string(),
+        "`--user` is \"stockade\", but this is run by blog, and only root can become somebody else: leave it out, or run this as root"
+    );
+    let nowhere = Imagined::blog().with("PATH", "/nowhere");
+    assert_eq!(
+        without_file(&run("app.py"), &nowhere)
+            .unwrap_err()
+            .to_string(),
+        "pool app: there is no python3 in PATH: install it, or activate a virtual environment"
+    );
+}

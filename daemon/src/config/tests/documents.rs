@@ -6,6 +6,7 @@ use super::{Imagined, read};
 use crate::config::{
     file::{DaemonKeys, PoolKeys, RouteKeys, ShimKeys},
     resolved::Config,
+    warnings::warnings,
 };
 
 #[test]
@@ -58,6 +59,19 @@ fn the_documentation_has_every_key() {
     assert_eq!(set(PoolKeys::KEYS), described(pools));
     assert_eq!(set(ShimKeys::KEYS), described(shim));
     assert_eq!(set(RouteKeys::KEYS), described(routes));
+}
+
+#[test]
+fn the_smallest_one_of_the_documentation_gives_no_reason() {
+    let document = repository_file("docs/configuration.md");
+    let (_, rest) = document.split_once("```toml\n").expect("it has one");
+    let (smallest, _) = rest.split_once("```").expect("it ends");
+    let mut machine = Imagined::root();
+    let mut host = machine.users[2].clone();
+    (host.name, host.uid, host.gid) = ("www-data".to_owned(), 33, 33);
+    machine.users.push(host);
+    let config = read(smallest, &machine).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(warnings(&config, &machine), []);
 }
 
 #[test]

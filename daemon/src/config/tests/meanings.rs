@@ -7,6 +7,7 @@ use stockade_policy::{Backoff, Limit, dispatch::Retry};
 use super::{Imagined, read};
 use crate::config::{
     System,
+    errors::Place,
     resolved::{Account, Application, Bytes, Config, Daemon, Listen, LogLevel, Pool, SocketOwner},
 };
 
@@ -96,6 +97,7 @@ fn everything_has_a_default() {
             bytes: default_bytes(),
         }],
         shim: None,
+        place: Place::Top,
     };
     assert_eq!(read(SMALLEST, &Imagined::root()).unwrap(), expected);
 }

@@ -1,7 +1,9 @@
 //! What is said about a file that is allowed but odd.
 
 use super::{Imagined, read};
-use crate::config::{surroundings::User, warnings::warnings};
+use crate::config::{
+    Run, Target, command_line::without_file, surroundings::User, warnings::warnings,
+};
 
 /// The warnings about a pool `blog` with these keys.
 fn said(keys: &str, machine: &Imagined) -> Vec<String> {
@@ -116,6 +118,14 @@ fn a_socket_in_a_folder_that_is_closed_or_missing() {
 }
 
 #[test]
+fn a_folder_that_the_daemon_makes_is_not_missed() {
+    let text = format!(
+        "[daemon]\nruntime-dir = \"/srv/none\"\n[pool.blog]\nuser = \"blog\"\nsocket-group = \"www-data\"\n{PHP}listen = [\"unix:/srv/none/blog.sock\"]"
+    );
+    assert_eq!(said_of(&text, &with_nginx(Imagined::root())), [""; 0]);
+}
+
+#[test]
 fn php_behind_the_shim() {
     let text = format!(
         "[pool.blog]\nuser = \"blog\"\n{PHP}{SOCKET}[shim]\n[[shim.route]]\npath = \"/\"\npool = \"blog\""
@@ -146,6 +156,52 @@ fn an_application_where_its_account_cannot_go() {
         said_of(&text, &machine),
         [
             "pool blog: `python-path` is /home/blog, and shop may not enter /home/blog (mode 0700): move it, or run the pool as an account that may"
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_its_account_may_not_use() {
+    let machine = Imagined::root();
+    let pool = |keys: &str| format!("[pool.blog]\nuser = \"shop\"\ngroup = \"web\"\n{PORT}{keys}");
+    assert_eq!(
+        said_of(&pool("wsgi = \"/srv/blog/closed.py\""), &machine),
+        [
+            "pool blog: `wsgi` is /srv/blog/closed.py, and shop may not read it (mode 0700): `chmod a+r /srv/blog/closed.py`, or run the pool as an account that may"
+        ]
+    );
+    assert_eq!(
+        said_of(&pool("command = [\"/srv/blog/closed\"]"), &machine),
+        [
+            "pool blog: `command` is /srv/blog/closed, and shop may not execute it (mode 0700): `chmod a+x /srv/blog/closed`, or run the pool as an account that may"
+        ]
+    );
+}
+
+#[test]
+fn a_command_is_told_in_the_words_of_a_command() {
+    let machine = Imagined::root().without("stockade");
+    let run = Run {
+        target: Target::Wsgi("blog:application".to_owned()),
+        listen: "127.0.0.1:8000".parse().unwrap(),
+        processes: None,
+        threads: None,
+        files: Vec::new(),
+        user: Some("nobody".to_owned()),
+        folder: "/home/blog".into(),
+        runtime_dir: "/run/stockade-run-1".into(),
+        environment: std::collections::BTreeMap::new(),
+    };
+    let config = without_file(&run, &machine).unwrap_or_else(|error| panic!("{error}"));
+    let all: Vec<String> = warnings(&config, &machine)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        all,
+        [
+            "pool blog: `user` is nobody, which the relay runs as too: its workers are not kept apart from it: choose another with `--user`, or create the relay's own with `useradd --system --no-create-home --shell /usr/sbin/nologin stockade`",
+            "pool blog: `python-path` is /home/blog, and nobody may not enter /home/blog (mode 0700): move it, or name an account that may with `--user`"
         ]
     );
 }
