@@ -35,8 +35,18 @@ fn socket(daemon: &Daemon) -> Result<PathBuf, ExitCode> {
         None if Path::new(DEFAULT_CONFIG).exists() => Path::new(DEFAULT_CONFIG),
         None => return Ok(config::default_admin_socket(&config::System)),
     };
-    config::admin_socket(file, &config::System)
-        .map_err(|errors| failed(&errors, serve::code(&errors)))
+    let own = config::admin_socket(file, &config::System)
+        .map_err(|errors| failed(&errors, serve::code(&errors)))?;
+    Ok(or_of_root(own, Path::new(config::RUNTIME_DIR_OF_ROOT)))
+}
+
+/// `own` is where a daemon of this account with the file would be; root's, when that is the one that is there.
+fn or_of_root(own: PathBuf, runtime_dir_of_root: &Path) -> PathBuf {
+    let of_root = own.file_name().map(|name| runtime_dir_of_root.join(name));
+    match of_root.filter(|of_root| !own.exists() && of_root.exists()) {
+        Some(of_root) => of_root,
+        None => own,
+    }
 }
 
 /// Prints to standard output. That nobody reads it any more (`| head`) is no error.
@@ -48,5 +58,27 @@ pub(crate) fn print(text: &str) -> ExitCode {
             crate::exit::FAILED,
         ),
         Ok(()) | Err(_) => ExitCode::SUCCESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn roots_daemon_is_asked_where_there_is_none_of_our_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mine, roots) = (folder.path().join("mine"), folder.path().join("roots"));
+        for each in [&mine, &roots] {
+            fs::create_dir(each).unwrap();
+        }
+        let own = mine.join("admin.sock");
+        assert_eq!(or_of_root(own.clone(), &roots), own);
+        fs::write(roots.join("admin.sock"), "").unwrap();
+        assert_eq!(or_of_root(own.clone(), &roots), roots.join("admin.sock"));
+        fs::write(&own, "").unwrap();
+        assert_eq!(or_of_root(own.clone(), &roots), own);
     }
 }

@@ -225,7 +225,7 @@ fn print(mut connection: &Connection) -> Result<(), String> {
         let (input, mut at) = (&buffer[..count], 0);
         while let Some(answer) = web_server
             .next(input, &mut at)
-            .map_err(|error| format!("the answer is not FastCGI: {error}"))?
+            .map_err(|error| strange(input, &error))?
         {
             match answer {
                 Answer::Stdout(fragment) => {
@@ -250,6 +250,14 @@ fn print(mut connection: &Connection) -> Result<(), String> {
                 Answer::StdoutEnd | Answer::Values | Answer::Ignored => {}
             }
         }
+    }
+}
+
+fn strange(input: &[u8], error: &dyn std::fmt::Display) -> String {
+    if input.starts_with(b"HTTP/") {
+        "the answer is HTTP, not FastCGI: ask there with curl".to_owned()
+    } else {
+        format!("the answer is not FastCGI: {error}: name the address of a FastCGI program")
     }
 }
 

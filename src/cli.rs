@@ -1,8 +1,11 @@
 //! The words of the command line, and their help.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
+    builder::UnknownArgumentValueParser, error::ErrorKind,
+};
 
 use crate::call::Address;
 
@@ -13,6 +16,43 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// What the command was given; ends the process when that is wrong.
+    pub(crate) fn read() -> Self {
+        Self::of(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn of<I: IntoIterator<Item: Into<OsString> + Clone>>(words: I) -> Result<Self, clap::Error> {
+        let mut command = Self::command().mut_subcommand("run", |run| run.args(strangers()));
+        let matches = command.try_get_matches_from_mut(words)?;
+        let cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        match &cli.command {
+            Command::Run(run) => match run.misplaced() {
+                Some(why) => Err(command.error(ErrorKind::ArgumentConflict, why)),
+                None => Ok(cli),
+            },
+            _ => Ok(cli),
+        }
+    }
+}
+
+/// What other servers call options of `run`.
+fn strangers() -> [Arg; 5] {
+    [
+        ("port", "--listen"),
+        ("host", "--listen"),
+        ("bind", "--listen"),
+        ("workers", "--processes"),
+        ("worker", "--processes"),
+    ]
+    .map(|(word, ours)| {
+        Arg::new(word)
+            .long(word)
+            .value_parser(UnknownArgumentValueParser::suggest_arg(ours))
+            .hide(true)
+    })
 }
 
 /// One thing to do.
@@ -69,13 +109,13 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 pub(crate) struct Run {
     /// The Python application: module:callable, or a .wsgi or .py file
-    #[arg(required_unless_present = "command")]
+    #[arg(required_unless_present_any = ["command", "arguments"])]
     pub(crate) target: Option<String>,
     /// Run a FastCGI program: the words behind "--"
-    #[arg(long, conflicts_with = "target", requires = "arguments")]
+    #[arg(long)]
     pub(crate) command: bool,
     /// The program and its arguments
-    #[arg(last = true, conflicts_with = "target", value_name = "PROGRAM")]
+    #[arg(last = true, value_name = "PROGRAM")]
     pub(crate) arguments: Vec<String>,
     /// Run an ASGI application; not supported yet
     #[arg(long, hide = true)]
@@ -84,10 +124,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// How many workers run [default: 2 x cores + 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", value_parser = whole::<10_000>)]
     pub(crate) processes: Option<u32>,
     /// Requests at a time in each worker [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", value_parser = whole::<1_000>)]
     pub(crate) threads: Option<u32>,
     /// Serve the files of a folder; may be repeated
     #[arg(long = "static", value_name = "/PATH/=FOLDER", value_parser = files)]
@@ -95,6 +135,41 @@ pub(crate) struct Run {
     /// As root: whom the application becomes
     #[arg(long, value_name = "ACCOUNT")]
     pub(crate) user: Option<String>,
+}
+
+impl Run {
+    /// A program that does not stand where it should.
+    fn misplaced(&self) -> Option<String> {
+        let Self {
+            command,
+            target,
+            arguments,
+            ..
+        } = self;
+        match (command, target, arguments.first()) {
+            (true, Some(target), None) => Some(format!(
+                "the program stands behind `--`: write stockade run --command -- {target}"
+            )),
+            (true, None, None) => Some(
+                "there is no program: write it behind `--`, like stockade run --command -- php-cgi"
+                    .to_owned(),
+            ),
+            (false, None, Some(program)) => Some(format!(
+                "{program} is a program: write stockade run --command -- {program}"
+            )),
+            (_, Some(target), Some(program)) => Some(format!(
+                "{target} is an application and {program} a program: leave one of them out"
+            )),
+            (false, _, None) | (true, None, Some(_)) => None,
+        }
+    }
+}
+
+fn whole<const MOST: u32>(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (1..=MOST).contains(number))
+        .ok_or_else(|| format!("write a whole number from 1 to {MOST}"))
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -273,12 +348,10 @@ As root, `user` in the pool says whom its workers become.";
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(words: &str) -> Result<Command, clap::Error> {
-        Cli::try_parse_from(words.split(' ')).map(|cli| cli.command)
+        Cli::of(words.split(' ')).map(|cli| cli.command)
     }
 
     #[test]
@@ -336,6 +409,43 @@ mod tests {
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words}");
         }
+    }
+
+    #[test]
+    fn wrong_usage_is_told_with_what_to_write() {
+        for (words, sentence) in [
+            (
+                "stockade run --command ./guestbook",
+                "stockade run --command -- ./guestbook",
+            ),
+            ("stockade run --command", "write it behind `--`"),
+            (
+                "stockade run -- ./guestbook",
+                "stockade run --command -- ./guestbook",
+            ),
+            (
+                "stockade run hello.py --command -- x",
+                "leave one of them out",
+            ),
+            ("stockade run hello.py -- x", "leave one of them out"),
+            ("stockade run hello.py --workers 4", "'--processes'"),
+            ("stockade run hello.py --port=9000", "'--listen'"),
+            (
+                "stockade run hello.py --processes two",
+                "write a whole number from 1 to 10000",
+            ),
+            (
+                "stockade run hello.py --threads 0",
+                "write a whole number from 1 to 1000",
+            ),
+        ] {
+            let error = parse(words).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{words}");
+            let said = error.to_string();
+            assert!(said.contains(sentence), "{words}: {said}");
+        }
+        let help = parse("stockade run --help").unwrap_err().to_string();
+        assert!(!help.contains("--workers"), "{help}");
     }
 
     #[test]

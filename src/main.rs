@@ -15,11 +15,10 @@ mod words;
 
 use std::{fmt::Display, process::ExitCode};
 
-use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    match Cli::read().command {
         Command::Run(run) => run::run(run),
         Command::Serve(serve) => serve::serve(&serve),
         Command::Check(check) => check::check(&check),

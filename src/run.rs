@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     env, fs, io,
     os::unix::fs::DirBuilderExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, ExitCode},
 };
 
@@ -35,7 +35,19 @@ pub(crate) fn run(words: cli::Run) -> ExitCode {
         Ok(folder) => folder,
         Err(error) => return failed(&format!("could not find the current folder: {error}"), 1),
     };
-    let runtime_dir = runtime_dir();
+    let runtime_dir = match runtime_dir() {
+        Ok(folder) => folder,
+        Err(error) => return failed(&error, 1),
+    };
+    let code = run_in(words, folder, &runtime_dir);
+    if let Err(error) = fs::remove_dir_all(&runtime_dir) {
+        let shown = runtime_dir.display();
+        return failed(&format!("could not remove {shown}: {error}"), 1);
+    }
+    code
+}
+
+fn run_in(words: cli::Run, folder: PathBuf, runtime_dir: &Path) -> ExitCode {
     let wanted = Run {
         target: match words.target {
             Some(target) => Target::Wsgi(target),
@@ -47,49 +59,47 @@ pub(crate) fn run(words: cli::Run) -> ExitCode {
         files: words.files,
         user: words.user,
         folder,
-        runtime_dir: runtime_dir.clone(),
+        runtime_dir: runtime_dir.to_owned(),
         environment: environment(),
     };
     let config = match config::without_file(&wanted, &config::System) {
         Ok(config) => config,
         Err(errors) => return failed(&errors, 1),
     };
-    if let Err(error) = make_private(&runtime_dir) {
-        let folder = runtime_dir.display();
-        return failed(&format!("could not make the folder {folder}: {error}"), 1);
-    }
     let _log = log::start(config.daemon.log_level);
     announce(&config);
-    let ended = supervisor::run(config, Source::CommandLine);
-    if let Err(error) = fs::remove_dir_all(&runtime_dir) {
-        tracing::warn!("could not remove {}: {error}", runtime_dir.display());
-    }
-    match ended {
+    match supervisor::run(config, Source::CommandLine) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error, error.exit_code()),
     }
 }
 
-/// A folder of this process's own.
-fn runtime_dir() -> PathBuf {
+/// A new folder of this process's own, in the first place that takes it.
+fn runtime_dir() -> Result<PathBuf, String> {
     let pid = process::id();
-    if geteuid().is_root() {
-        return PathBuf::from(format!("/run/stockade-run-{pid}"));
+    let place = if geteuid().is_root() {
+        Some(PathBuf::from("/run"))
+    } else {
+        env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
+    };
+    let place = place.filter(|folder| folder.is_absolute());
+    let own = place.map(|folder| folder.join(format!("stockade-run-{pid}")));
+    let shared = PathBuf::from(format!("/tmp/stockade-run-{}-{pid}", geteuid()));
+    if let Some(own) = own.filter(|own| make_private(own).is_ok()) {
+        return Ok(own);
     }
-    match env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
-        Some(folder) if folder.is_absolute() && folder.is_dir() => {
-            folder.join(format!("stockade-run-{pid}"))
-        }
-        _ => PathBuf::from(format!("/tmp/stockade-run-{}-{pid}", geteuid())),
+    match make_private(&shared) {
+        Ok(()) => Ok(shared),
+        Err(error) => Err(format!(
+            "could not make the folder {}: {error}: name one that this account may write to with the variable XDG_RUNTIME_DIR",
+            shared.display()
+        )),
     }
 }
 
 /// As root, relay and shim have to enter it; else nobody has to. One that is there already is not ours.
-fn make_private(folder: &PathBuf) -> io::Result<()> {
+fn make_private(folder: &Path) -> io::Result<()> {
     let mode = if geteuid().is_root() { 0o755 } else { 0o700 };
-    if let Some(parent) = folder.parent() {
-        fs::create_dir_all(parent)?;
-    }
     fs::DirBuilder::new().mode(mode).create(folder)
 }
 
@@ -113,7 +123,8 @@ fn announce(config: &Config) {
             ..
         } = pool;
         let (workers, slots) = (counted(*processes, "worker"), counted(*threads, "thread"));
-        tracing::info!("pool {name}: {workers} with {slots} each");
+        let each = if *processes == 1 { "" } else { " each" };
+        tracing::info!("pool {name}: {workers} with {slots}{each}");
         if let Some(account) = &pool.account {
             let relay = named(config.daemon.relay_user.as_ref());
             let shim = named(config.shim.as_ref().and_then(|shim| shim.account.as_ref()));

@@ -80,7 +80,7 @@ fn a_pool_that_is_down_and_stays_down_is_said_too() {
     let (code, _, error) = stockade.ask(&["reload", "--wait"]);
     assert_eq!(
         (code, &*error),
-        (Some(1), "pool app: failing; the log says why\n")
+        (Some(1), "pool app: failing: see `stockade status app`\n")
     );
     let mended = Pool::scripted(&stockade.site, &[], "processes = 1");
     stockade.configure(&[mended]);

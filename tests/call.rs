@@ -103,6 +103,10 @@ fn an_answer_that_is_cut_malformed_or_no_fastcgi_has_exit_code_1() {
             &[&[1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0][..]],
             "protocol status 2",
         ),
+        (
+            &[b"HTTP/1.1 400 Bad Request\r\n\r\n"],
+            "the answer is HTTP, not FastCGI: ask there with curl",
+        ),
     ] {
         let site = Site::new();
         let answer = answered_by(&site.path().join("app.sock"), bytes);

@@ -122,7 +122,7 @@ fn files_and_numbers_are_taken() {
         (css.status, css.header("content-type")),
         (200, Some("text/css"))
     );
-    running.log.wait(&["1 worker with 4 threads each"]);
+    running.log.wait(&["1 worker with 4 threads"]);
     assert_eq!(
         running
             .log
@@ -252,7 +252,49 @@ fn a_port_in_use_is_temporary() {
         "{}",
         running.log.text()
     );
-    running.log.wait(&["could not listen on", &address]);
+    running.log.wait(&[
+        "could not listen on",
+        &address,
+        "stop it, or choose another address",
+    ]);
+}
+
+#[test]
+fn an_address_that_cannot_be_had_is_told_with_the_remedy() {
+    let words = ["hello.py", "--listen", "192.0.2.1:8000"];
+    let mut running = Running::start(site(), &words);
+    assert_eq!(running.wait_exit().code(), Some(1));
+    running
+        .log
+        .wait(&["192.0.2.1:8000: ", "this machine does not have the address"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_not_needed() {
+    let words = ["hello:application", PORT[0], PORT[1]];
+    serves_until_interrupted(Running::start_with_runtime_dir(site(), &words, "/proc"));
+}
+
+#[test]
+fn it_says_where_to_look_and_how_to_stop_it() {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut running = Running::start(site(), &["hello.py", "--listen", &port.to_string()]);
+    let line = format!("http://{port}/ is served; Ctrl-C stops it");
+    running.log.wait(&[&line]);
+    running.interrupt();
+    assert_eq!(running.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn a_program_that_is_not_fastcgi_is_taken_for_one_that_is_not() {
+    let mut running = Running::start(site(), &[PORT[0], PORT[1], "--command", "--", "/bin/true"]);
+    assert_eq!(running.wait_exit().code(), Some(1));
+    running
+        .log
+        .wait(&["exit-code 0: it ended without", "is it a FastCGI program?"]);
 }
 
 #[test]

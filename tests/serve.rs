@@ -282,6 +282,32 @@ fn a_configuration_that_is_not_there_is_refused() {
 }
 
 #[test]
+fn a_folder_that_is_missing_is_said_to_be() {
+    let site = Site::new();
+    let socket = site.path().join("none/app.sock");
+    let keys = format!(
+        "listen = [\"unix:{}\"]\ncommand = [\"/bin/true\"]",
+        socket.display()
+    );
+    let config = configuration(&site, &[Pool::new(&keys)]);
+    let (code, text) = refusal(&site.write("stockade.toml", &config));
+    assert_eq!(code, Some(1), "{text}");
+    let words = "No such file or directory (os error 2): make its folder, or choose another path";
+    assert!(text.contains(words), "{text}");
+}
+
+#[test]
+fn a_program_that_takes_no_connection_is_asked_about() {
+    let keys = "command = [\"sleep\", \"1000\"]\nprocesses = 1\nstartup-timeout = \"100ms\"";
+    let stockade = Stockade::serve(Site::new(), &[Pool::new(keys)]);
+    stockade.log.wait(&[
+        "WARN",
+        "startup-timeout: it neither answered nor took a connection",
+        "is it a FastCGI program?",
+    ]);
+}
+
+#[test]
 fn an_address_in_use_is_temporary() {
     let stockade = Stockade::scripted("");
     let (code, text) = refusal(&stockade.site.path().join("stockade.toml"));

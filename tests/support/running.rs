@@ -38,16 +38,22 @@ pub(crate) struct Running {
 impl Running {
     /// `stockade run` with these words, on a free port.
     pub(crate) fn start(site: Site, words: &[&str]) -> Self {
-        Self::start_as(site, words, None)
+        Self::start_as(site, words, None, None)
     }
 
     /// The same as somebody without power; for root, that is nobody.
     pub(crate) fn start_without_power(site: Site, words: &[&str]) -> Self {
         let nobody = super::tools::root().then_some(NOBODY);
-        Self::start_as(site, words, nobody)
+        Self::start_as(site, words, nobody, None)
     }
 
-    fn start_as(site: Site, words: &[&str], user: Option<u32>) -> Self {
+    /// The same with this XDG_RUNTIME_DIR.
+    pub(crate) fn start_with_runtime_dir(site: Site, words: &[&str], folder: &str) -> Self {
+        let nobody = super::tools::root().then_some(NOBODY);
+        Self::start_as(site, words, nobody, Some(folder))
+    }
+
+    fn start_as(site: Site, words: &[&str], user: Option<u32>, folder: Option<&str>) -> Self {
         let built = built::stockade();
         let binary = site.reachable(built);
         site.reachable(&built.with_file_name("libstockade_python.so"));
@@ -63,6 +69,9 @@ impl Running {
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .process_group(0);
+        if let Some(folder) = folder {
+            command.env("XDG_RUNTIME_DIR", folder);
+        }
         if let Some(user) = user {
             command.uid(user).gid(user);
         }

@@ -46,6 +46,24 @@ pub enum ConfigErrors {
     },
 }
 
+impl ConfigErrors {
+    /// What is wrong, a sentence with its place each; the lines of the file are not shown.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<String> {
+        match self {
+            Self::Wrong {
+                path,
+                text,
+                problems,
+            } => problems
+                .iter()
+                .map(|problem| sentence(path, text, problem))
+                .collect(),
+            Self::Unreadable { .. } | Self::TooLarge { .. } => vec![self.to_string()],
+        }
+    }
+}
+
 /// What is wrong with the words of a command that needs no file. Prints a line each.
 #[derive(Debug, Error)]
 #[error("{}", .0.iter().map(|problem| problem.fault.to_string()).collect::<Vec<_>>().join("\n"))]
@@ -210,6 +228,12 @@ pub(super) fn render(path: &Path, text: &str, kind: &str, problems: &[Problem]) 
         })
         .collect();
     lines.join("\n")
+}
+
+/// The first line of what is rendered: the place and the sentence.
+fn sentence(path: &Path, text: &str, problem: &Problem) -> String {
+    let rendered = render(path, text, "", std::slice::from_ref(problem));
+    rendered.lines().next().unwrap_or_default().to_owned()
 }
 
 fn render_at(path: &Path, text: &str, at: &Range<usize>, kind: &str, fault: &Fault) -> String {

@@ -37,6 +37,7 @@ use std::{
 pub use check::Checked;
 pub use command_line::{Run, Target, without_file};
 pub use errors::{CommandLineErrors, ConfigErrors};
+pub use resolve::RUNTIME_DIR_OF_ROOT;
 pub use surroundings::{Surroundings, System};
 
 use errors::{LARGEST, Problem, Problems};

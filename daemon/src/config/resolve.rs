@@ -129,7 +129,7 @@ fn runtime_dir(
 fn runtime_dir_path(keys: &DaemonKeys, folder: &Path, surroundings: &dyn Surroundings) -> PathBuf {
     match &keys.runtime_dir {
         Some(given) => absolute(folder, &given.value),
-        None if surroundings.uid() == 0 => PathBuf::from("/run/stockade"),
+        None if surroundings.uid() == 0 => PathBuf::from(RUNTIME_DIR_OF_ROOT),
         None => match surroundings.variable("XDG_RUNTIME_DIR").map(PathBuf::from) {
             Some(path) if path.is_absolute() => path.join("stockade"),
             _ => PathBuf::from(format!("/tmp/stockade-{}", surroundings.uid())),
@@ -430,6 +430,8 @@ const UPSTREAM_THREADS: u32 = 32;
 const LONGEST_UPSTREAM_WAIT: Duration = Duration::from_secs(5);
 /// What `graceful-timeout` is longer than `request-timeout` unless it is set.
 const GRACE: Duration = Duration::from_secs(5);
+/// `runtime-dir` of a daemon that root starts, unless it is set.
+pub const RUNTIME_DIR_OF_ROOT: &str = "/run/stockade";
 /// In the runtime-dir.
 const DEFAULT_ADMIN_SOCKET: &str = "admin.sock";
 /// The room of `sun_path` on Linux, less the byte that ends it.

@@ -1,6 +1,10 @@
 //! Why the supervisor could not start.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use crate::launch::plan::Failure;
 
@@ -16,10 +20,34 @@ pub enum SupervisorError {
         source: io::Error,
     },
     /// Somebody else serves this address.
-    #[error("could not listen on {0}: another process answers there")]
+    #[error(
+        "could not listen on {0}: another process answers there: stop it, or choose another address with `listen` (`--listen` of `stockade run`)"
+    )]
     AddressInUse(String),
+    /// An address cannot be listened on for the system's reason.
+    #[error("could not listen on {address}: {source}: {remedy}")]
+    Address {
+        /// As it is configured: "unix:PATH" or "IP:PORT".
+        address: String,
+        /// The system's error.
+        source: io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The folder of our own sockets cannot be made or used.
+    #[error(
+        "could not {step}: {source}: name a folder that this account may write to, with `runtime-dir` in [daemon]"
+    )]
+    RuntimeDir {
+        /// What was attempted, on what.
+        step: String,
+        /// The system's error.
+        source: io::Error,
+    },
     /// Something that is not a socket is where one is to be.
-    #[error("could not listen on unix:{0}: a file that is not a socket is in the way")]
+    #[error(
+        "could not listen on unix:{0}: a file that is not a socket is in the way: remove it, or choose another path with `listen`"
+    )]
     NotASocket(PathBuf),
     /// Another daemon has this runtime-dir.
     #[error("another stockade runs in {0}; stop it, or give this one a runtime-dir of its own")]
@@ -77,12 +105,51 @@ impl SupervisorError {
         }
     }
 
+    /// `path` cannot be listened on.
+    pub(super) fn unix(path: &Path, source: io::Error) -> Self {
+        let remedy = match source.kind() {
+            io::ErrorKind::NotFound => "make its folder, or choose another path with `listen`",
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                "choose a path in a folder that this account may write to, with `listen`"
+            }
+            _ => "choose another path with `listen`",
+        };
+        Self::Address {
+            address: format!("unix:{}", path.display()),
+            source,
+            remedy,
+        }
+    }
+
+    /// The TCP `address` cannot be listened on.
+    pub(super) fn tcp(address: SocketAddr, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            return Self::AddressInUse(address.to_string());
+        }
+        let remedy = match source.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 are root's: choose a higher one, or start this as root"
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine does not have the address: choose one that `ip address` shows, or 127.0.0.1"
+            }
+            _ => "choose another address",
+        };
+        Self::Address {
+            address: address.to_string(),
+            source,
+            remedy,
+        }
+    }
+
     /// The exit code of the command (manual, section 2).
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::AddressInUse(_) | Self::Occupied(_) => 75,
-            Self::Step { source, .. } => match source.kind() {
+            Self::Step { source, .. }
+            | Self::Address { source, .. }
+            | Self::RuntimeDir { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied => 77,
                 io::ErrorKind::AddrInUse => 75,
                 _ => 1,

@@ -159,7 +159,8 @@ impl Shell {
         } else if is_wanted(cause) {
             tracing::info!("{name} stopping: {}", Why(cause));
         } else {
-            tracing::warn!("{name} stopping: {}", Why(cause));
+            let hint = hint(known, cause);
+            tracing::warn!("{name} stopping: {}{hint}", Why(cause));
         }
         send(known, Signal::SIGTERM);
         if let Some(socket) = &known.description.socket
@@ -248,6 +249,7 @@ impl Shell {
     }
 
     fn report_pool(&mut self, pool: PoolId, state: PoolState) {
+        let first = state == PoolState::Serving && !self.ever_served();
         if let Some(record) = self.pools.get_mut(&pool) {
             record.state = Some(state);
             record.served |= state == PoolState::Serving;
@@ -256,15 +258,27 @@ impl Shell {
         match state {
             PoolState::Failing => {
                 tracing::warn!("pool {name}: {state}");
-                self.reload_failed(pool, "failing; the log says why");
+                self.reload_failed(pool, &format!("failing: see `stockade status {name}`"));
             }
             PoolState::Starting | PoolState::Serving | PoolState::Stopped => {
                 tracing::info!("pool {name}: {state}");
+                if first && self.source == Source::CommandLine {
+                    self.welcome();
+                }
             }
         }
         self.relay
             .tell(&ToRelay::PoolReported { pool, state }, Vec::new());
         self.tell_systemd();
+    }
+
+    /// Says to who waits at the terminal where to look.
+    fn welcome(&self) {
+        let listen = self.shim.iter().flat_map(|shim| &shim.keys().listen);
+        // which port 0 has become is said where it is bound
+        for address in listen.filter(|address| address.port() != 0) {
+            tracing::info!("http://{address}/ is served; Ctrl-C stops it");
+        }
     }
 
     /// How the pools stand.
@@ -298,7 +312,7 @@ impl Shell {
         );
         self.reload_failed(
             pool,
-            &format!("generation {generation} did not come up ({why}); the old one goes on; the log says more"),
+            &format!("generation {generation} did not come up ({why}); the old one goes on: see `stockade status {name}`"),
         );
     }
 
@@ -377,7 +391,29 @@ fn obituary(worker: &Worker, now: Time, cause: Cause, failed: bool) -> String {
     } else {
         ""
     };
-    format!("{name} gone after {age}{early}: {why}")
+    // the line about its stop has said it of one that was too slow
+    let hint = match cause {
+        Cause::StartupTimeout => "",
+        _ => hint(worker, cause),
+    };
+    format!("{name} gone after {age}{early}: {why}{hint}")
+}
+
+/// What a program that was never ready may lack; one that fails has words of its own.
+fn hint(worker: &Worker, cause: Cause) -> &'static str {
+    let description = &worker.description;
+    if description.tells || description.offered {
+        return "";
+    }
+    match cause {
+        Cause::StartupTimeout => {
+            ": it neither answered nor took a connection on descriptor 0: is it a FastCGI program?"
+        }
+        Cause::ExitCode(0) => {
+            ": it ended without taking a connection on descriptor 0: is it a FastCGI program?"
+        }
+        _ => "",
+    }
 }
 
 /// Whether nothing was wrong.

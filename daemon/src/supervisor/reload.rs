@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{Source, pools::PoolRecord, shell::Shell, shim_process::ShimProcess};
 use crate::{
     config::{
-        self,
+        self, ConfigErrors,
         resolved::{Config, Kind, Pool},
     },
     control::{ToRelay, admin::Answer},
@@ -42,15 +42,39 @@ pub(super) struct Begun {
 pub(super) struct Refusal {
     /// The exit code of the command.
     code: u8,
-    /// For the log and for who asked.
-    pub(super) reason: String,
+    /// For who asked: lines.
+    reason: String,
+    /// For the log: an event each.
+    events: Vec<String>,
 }
 
 impl Refusal {
     fn new(code: u8, reason: impl std::fmt::Display) -> Self {
+        let reason = format!("{REFUSED}{reason}");
         Self {
             code,
-            reason: format!("reload refused, nothing changes: {reason}"),
+            events: vec![reason.clone()],
+            reason,
+        }
+    }
+
+    /// A wrong configuration, with an event for each of its mistakes.
+    fn wrong(errors: &ConfigErrors) -> Self {
+        let sentences = errors.sentences();
+        Self {
+            code: 78,
+            reason: format!("{REFUSED}{errors}"),
+            events: sentences
+                .iter()
+                .map(|each| format!("{REFUSED}{each}"))
+                .collect(),
+        }
+    }
+
+    /// Logs it.
+    pub(super) fn log(&self) {
+        for event in &self.events {
+            tracing::warn!("{event}");
         }
     }
 }
@@ -64,9 +88,10 @@ impl Shell {
         reply: oneshot::Sender<Answer>,
     ) {
         let answer = match self.reload(pool) {
-            Err(Refusal { code, reason }) => {
-                tracing::warn!("{reason}");
-                let lines = reason.lines().map(str::to_owned).collect();
+            Err(refusal) => {
+                refusal.log();
+                let lines = refusal.reason.lines().map(str::to_owned).collect();
+                let code = refusal.code;
                 Answer::Failed { code, lines }
             }
             Ok(begun) if wait => {
@@ -142,7 +167,7 @@ impl Shell {
             return Ok((same, Vec::new()));
         };
         let config =
-            config::read(source, &config::System).map_err(|error| Refusal::new(78, error))?;
+            config::read(source, &config::System).map_err(|errors| Refusal::wrong(&errors))?;
         self.adapter
             .open_for(&config.pools)
             .map_err(|error| Refusal::new(error.exit_code(), error))?;
@@ -261,3 +286,5 @@ fn has_same_sockets(bound: &Pool, keys: &Pool) -> bool {
     (&bound.listen, bound.socket, bound.listen_backlog)
         == (&keys.listen, keys.socket, keys.listen_backlog)
 }
+
+const REFUSED: &str = "reload refused, nothing changes: ";

@@ -34,8 +34,7 @@ pub(super) struct RuntimeDir {
 impl RuntimeDir {
     /// Makes what is missing, takes the folder, removes what an earlier daemon left.
     pub(super) fn take(path: &Path, relay_user: Option<&Account>) -> Result<Self, SupervisorError> {
-        let failed =
-            |what: &str, path: &Path| SupervisorError::step(format!("{what} {}", path.display()));
+        let failed = |what: &str, path: &Path| failed(format!("{what} {}", path.display()));
         make(path, 0o755).map_err(failed("make runtime-dir", path))?;
         let found = fs::metadata(path).map_err(failed("look at runtime-dir", path))?;
         let owned = [Uid::effective().as_raw(), 0].contains(&found.uid());
@@ -87,11 +86,15 @@ fn lock(path: &Path) -> Result<Flock<File>, SupervisorError> {
         .truncate(false)
         .mode(0o600)
         .open(&file)
-        .map_err(SupervisorError::step(format!("open {}", file.display())))?;
+        .map_err(failed(format!("open {}", file.display())))?;
     Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
         Errno::EWOULDBLOCK => SupervisorError::Occupied(path.to_owned()),
-        error => SupervisorError::step(format!("lock {}", file.display()))(error.into()),
+        error => failed(format!("lock {}", file.display()))(error.into()),
     })
+}
+
+fn failed(step: String) -> impl FnOnce(io::Error) -> SupervisorError {
+    |source| SupervisorError::RuntimeDir { step, source }
 }
 
 fn remove_sockets(folder: &Path) -> io::Result<()> {

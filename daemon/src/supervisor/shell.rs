@@ -228,7 +228,7 @@ impl Shell {
             }
             Asked::Reload => {
                 if let Err(refusal) = self.reload(None) {
-                    tracing::warn!("{}", refusal.reason);
+                    refusal.log();
                 }
             }
             Asked::Unsupported(signal) => tracing::warn!("{signal} is not supported yet: ignored"),

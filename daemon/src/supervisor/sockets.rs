@@ -57,22 +57,19 @@ pub(super) fn bind_public(
     backlog: i32,
 ) -> Result<Bound, SupervisorError> {
     remove_stale(path)?;
-    let failed = || SupervisorError::step(format!("listen on unix:{}", path.display()));
-    let (listener, file) = bind_unix(path, owner, backlog).map_err(failed())?;
-    set_nonblocking(&listener).map_err(failed())?;
+    let failed = |error| SupervisorError::unix(path, error);
+    let (listener, file) = bind_unix(path, owner, backlog).map_err(failed)?;
+    set_nonblocking(&listener).map_err(failed)?;
     Ok(Bound { listener, file })
 }
 
 /// Binds a TCP address, non-blocking.
 pub(super) fn bind_tcp(address: SocketAddr, backlog: i32) -> Result<TcpListener, SupervisorError> {
-    let failed = || SupervisorError::step(format!("listen on {address}"));
+    let failed = |error| SupervisorError::tcp(address, error);
     // The standard library sets SO_REUSEADDR.
-    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => SupervisorError::AddressInUse(address.to_string()),
-        _ => failed()(error),
-    })?;
-    listener.set_nonblocking(true).map_err(failed())?;
-    listen_with(&listener, backlog).map_err(failed())?;
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    listen_with(&listener, backlog).map_err(failed)?;
     Ok(listener)
 }
 
@@ -99,10 +96,10 @@ pub(super) fn knock(path: &Path) -> io::Result<()> {
 }
 
 fn remove_stale(path: &Path) -> Result<(), SupervisorError> {
-    let failed = || SupervisorError::step(format!("listen on unix:{}", path.display()));
+    let failed = |error| SupervisorError::unix(path, error);
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed()(error)),
+        Err(error) => return Err(failed(error)),
         Ok(found) if !found.file_type().is_socket() => {
             return Err(SupervisorError::NotASocket(path.to_owned()));
         }
@@ -110,12 +107,12 @@ fn remove_stale(path: &Path) -> Result<(), SupervisorError> {
     }
     match knock(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(failed())
+            fs::remove_file(path).map_err(failed)
         }
         // A full backlog is an answer too.
         Ok(()) => Err(in_use(path)),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(in_use(path)),
-        Err(error) => Err(failed()(error)),
+        Err(error) => Err(failed(error)),
     }
 }
 
