@@ -7,7 +7,8 @@
 .PHONY: run test build install cargo
 
 PREFIX ?= /usr/local
-UNITS ?= /etc/systemd/system
+# systemd looks there and in /usr/lib/systemd/system; below another PREFIX it is told with `systemctl link`
+UNITS ?= $(if $(filter /usr/local,$(PREFIX)),/etc/systemd/system,$(PREFIX)/lib/systemd/system)
 
 STOCKADE_TEST_VENV ?= $(abspath target/venv)
 export STOCKADE_TEST_VENV
@@ -28,7 +29,8 @@ install:
 	mkdir -p $(DESTDIR)$(PREFIX)/bin
 	ln -sf $(PREFIX)/lib/stockade/stockade $(DESTDIR)$(PREFIX)/bin/stockade
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/stockade docs/manual.md docs/configuration.md
-	install -D -m 644 -t $(DESTDIR)$(UNITS) conf/systemd/stockade.service
+	sed 's|/usr/local|$(PREFIX)|g' conf/systemd/stockade.service | \
+	install -D -m 644 /dev/stdin $(DESTDIR)$(UNITS)/stockade.service
 
 test: cargo
 	tests/install test

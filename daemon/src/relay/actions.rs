@@ -86,11 +86,12 @@ impl State {
         } else {
             let silent = std::mem::take(&mut self.refusals.silent);
             self.refusals.logged = Some((cause, now));
-            let title = self.title(key);
-            let name = self.name();
-            tracing::warn!(
-                "pool {name}: request {title} refused with 503: {cause} ({silent} more were refused since the last such line)"
-            );
+            let more = match silent {
+                0 => String::new(),
+                silent => format!(" ({silent} more were refused since the last such line)"),
+            };
+            let (name, title) = (self.name(), self.title(key));
+            tracing::warn!("pool {name}: request {title} refused with 503: {cause}{more}");
         }
         self.answer(
             key,
