@@ -30,17 +30,16 @@ fn socket(daemon: &Daemon) -> Result<PathBuf, ExitCode> {
     if let Some(socket) = &daemon.socket {
         return Ok(socket.clone());
     }
-    let file = match &daemon.config {
-        Some(file) => file.as_path(),
-        None if Path::new(DEFAULT_CONFIG).exists() => Path::new(DEFAULT_CONFIG),
-        None => return Ok(config::default_admin_socket(&config::System)),
+    let default = Some(Path::new(DEFAULT_CONFIG)).filter(|file| file.exists());
+    let own = match daemon.config.as_deref().or(default) {
+        Some(file) => config::admin_socket(file, &config::System)
+            .map_err(|errors| failed(&errors, serve::code(&errors)))?,
+        None => config::default_admin_socket(&config::System),
     };
-    let own = config::admin_socket(file, &config::System)
-        .map_err(|errors| failed(&errors, serve::code(&errors)))?;
     Ok(or_of_root(own, Path::new(config::RUNTIME_DIR_OF_ROOT)))
 }
 
-/// `own` is where a daemon of this account with the file would be; root's, when that is the one that is there.
+/// `own` is where a daemon of this account would be; root's, when that is the one that is there.
 fn or_of_root(own: PathBuf, runtime_dir_of_root: &Path) -> PathBuf {
     let of_root = own.file_name().map(|name| runtime_dir_of_root.join(name));
     match of_root.filter(|of_root| !own.exists() && of_root.exists()) {

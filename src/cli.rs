@@ -29,9 +29,9 @@ impl Cli {
         let matches = command.try_get_matches_from_mut(words)?;
         let cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
         match &cli.command {
-            Command::Run(run) => match run.misplaced() {
-                Some(why) => Err(command.error(ErrorKind::ArgumentConflict, why)),
-                None => Ok(cli),
+            Command::Run(run) => match (run.misplaced(), command.find_subcommand_mut("run")) {
+                (Some(why), Some(run)) => Err(run.error(ErrorKind::ArgumentConflict, why)),
+                _ => Ok(cli),
             },
             _ => Ok(cli),
         }
