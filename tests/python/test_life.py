@@ -110,11 +110,14 @@ class LoadTest(unittest.TestCase):
         self.write("later2.py", "class A:\n    async def __call__(self, scope, receive, send): pass\napplication = A()\n")
         for name in ("later", "later2"):
             self.refused(name, 4, "application is asynchronous, as ASGI applications are, and ASGI is not supported yet")
-        with open(os.path.join(self.home, "program"), "wb") as program:
-            program.write(b"\x7fELF\0\0")
-        path = os.path.join(self.home, "program")
-        errors = self.refused(path, 3, "it is a program, not Python source", "stockade run --command -- " + path)
-        self.assertNotIn("Traceback", errors)
+        for beginning in ("\x7fELF\0\0", "#!/usr/bin/perl\n"):
+            path = self.write("program", beginning)
+            errors = self.refused(path, 3, "it is a program, not Python source", "stockade run --command -- " + path)
+            self.assertNotIn("Traceback", errors)
+        self.app("python", "b'served'")
+        with open(os.path.join(self.home, "python")) as source:
+            self.write("python", "#!/usr/bin/env python3\n" + source.read())
+        self.assertEqual(self.served("./python"), b"served")
 
     def test_files_that_may_not_be_read(self):
         if os.geteuid() == 0:

@@ -75,12 +75,13 @@ def import_module(name, target):
 def import_script(path, target):
     try:
         with open(path, "rb") as file:
-            is_program = file.read(4) == b"\x7fELF"
+            first = file.read(128).partition(b"\n")[0]
     except FileNotFoundError:
         fail(IMPORT_FAILED, target, "there is no file %s" % path)
     except OSError as error:
         fail(IMPORT_FAILED, target, "could not read %s: %s" % (path, error.strerror), denied(error))
-    if is_program:
+    named_as_python = path.endswith((".py", ".wsgi"))
+    if first.startswith(b"\x7fELF") or first.startswith(b"#!") and b"python" not in first and not named_as_python:
         remedy = "remedy: a FastCGI program is run with `command` in the pool, or with `stockade run --command -- %s`\n"
         fail(IMPORT_FAILED, target, "it is a program, not Python source", remedy % path)
     name, extension = os.path.splitext(os.path.basename(path))

@@ -144,6 +144,17 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_cannot_be_made_is_told_with_the_remedy() {
+        let error = RuntimeDir::take(Path::new("/proc/stockade"), None).unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.starts_with("could not make runtime-dir /proc/stockade: "),
+            "{said}"
+        );
+        assert!(said.contains("`runtime-dir` in [daemon]"), "{said}");
+    }
+
+    #[test]
     fn a_folder_that_others_can_write_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();

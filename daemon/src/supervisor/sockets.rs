@@ -265,4 +265,16 @@ mod tests {
         assert_eq!(error.exit_code(), 75);
         assert!(error.to_string().contains(&address.to_string()));
     }
+
+    #[test]
+    fn a_port_that_is_roots_is_told_with_the_remedy() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        let error = SupervisorError::tcp(address, Errno::EACCES.into());
+        assert_eq!(error.exit_code(), 77);
+        let said = error.to_string();
+        assert!(
+            said.contains("choose a higher one, or start this as root"),
+            "{said}"
+        );
+    }
 }
