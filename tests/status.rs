@@ -245,6 +245,10 @@ fn a_pool_that_fails_is_not_ready() {
 fn refusals_are_counted_by_cause() {
     let stockade = Stockade::scripted("processes = 1\nqueue-limit = 0");
     let open = stockade.site.path().join("open");
+    // the relay hears a little later than the log that the worker is ready
+    wait_for("the only slot", || {
+        (status(&stockade)["pools"][0]["slots"]["idle"] == 1).then_some(())
+    });
     let mut busy = stockade.connect();
     let question = format!("wait={}", open.display());
     let running = std::thread::spawn(move || busy.get(&question).status());
