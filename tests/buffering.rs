@@ -60,7 +60,7 @@ fn bodies_of_every_size_arrive_whole() {
 }
 
 #[test]
-fn a_length_is_supplied_where_the_host_sent_none() {
+fn trap_08_workers_get_a_length_where_hosts_sent_none() {
     let stockade = Stockade::scripted("");
     let mut host = stockade.connect();
     for (query, expected) in [("show=CONTENT_LENGTH", "5"), ("echo", "hello")] {

@@ -30,6 +30,7 @@ mod service;
 mod shim;
 mod status;
 mod systemd;
+mod traps;
 mod upstream;
 mod workers;
 mod wsgi;

@@ -69,7 +69,7 @@ fn a_request_timeout_costs_the_worker_its_life_and_nobody_else_anything() {
 }
 
 #[test]
-fn a_full_queue_refuses() {
+fn trap_18_hosts_get_a_full_queue_as_a_whole_response() {
     let stockade = Stockade::scripted("processes = 1\nqueue-limit = 2");
     let gate = stockade.site.path().join("gate");
     let mut running = stockade.connect();
@@ -136,7 +136,7 @@ fn maximum_requests_recycles_without_a_failure() {
 }
 
 #[test]
-fn a_worker_that_exits_between_requests_costs_no_request() {
+fn trap_35_workers_may_exit_between_requests_on_kept_connections() {
     let stockade = Stockade::scripted("processes = 1");
     let mut host = stockade.connect();
     let first = host.get("exit-after=1").pid();

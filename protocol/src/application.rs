@@ -16,15 +16,13 @@ use std::{borrow::Cow, error::Error, fmt};
 pub use event::Event;
 
 use crate::{
-    body::Body,
+    body::{Body, MAX_VALUES},
     encode::Role,
     record::{Fragment, RecordError, RecordType, Splitter},
 };
 
 use request::Request;
 
-/// The longest GET_VALUES that is read. There are three names to ask for; a longer question gets an empty answer.
-const MAX_VALUES: usize = 4 * 1024;
 /// In the flags of BEGIN_REQUEST: the connection stays open after the answer (section 5.1).
 const KEEP_CONN: u8 = 1;
 

@@ -148,6 +148,20 @@ pub fn fields(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         .filter_map(split_field)
 }
 
+/// The name of the variable that an authorizer hands on in a field called `field` (FastCGI 1.0, section 6.3): `Variable-AUTH_METHOD` sets
+/// AUTH_METHOD for the request that it allowed. None: it is an ordinary field.
+///
+/// ```
+/// use stockade_protocol::head::variable;
+///
+/// assert_eq!(variable(b"Variable-AUTH_METHOD"), Some(&b"AUTH_METHOD"[..]));
+/// assert_eq!(variable(b"Content-Type"), None);
+/// ```
+pub fn variable(field: &[u8]) -> Option<&[u8]> {
+    let (prefix, name) = field.split_at_checked(b"Variable-".len())?;
+    (prefix.eq_ignore_ascii_case(b"Variable-") && !name.is_empty()).then_some(name)
+}
+
 /// The lines of a head, without their ends. What does not end with LF is not a line.
 struct Lines<'a> {
     rest: &'a [u8],

@@ -9,7 +9,7 @@
 use std::{error::Error, fmt};
 
 use crate::{
-    body::Body,
+    body::{Body, MAX_VALUES},
     record::{Fragment, RecordError, RecordType, Splitter},
 };
 
@@ -29,8 +29,10 @@ pub enum Answer {
         /// `protocolStatus` as it is on the wire. 0: complete; any other that [`crate::encode::ProtocolStatus`] does not know is a failure.
         status: u8,
     },
-    /// A GET_VALUES_RESULT was received to its end (section 4.1).
+    /// A GET_VALUES_RESULT was received to its end (section 4.1): [`WebServer::values`] has it.
     Values,
+    /// UNKNOWN_TYPE (section 4.2): the application does not know management records of this type.
+    UnknownType(u8),
     /// A piece of a record without meaning here: of no request or of one that is over, after the end of its
     /// stream, the end of STDERR, a management record with an id, a type that FastCGI 1.0 does not define.
     Ignored,
@@ -101,7 +103,7 @@ impl From<RecordError> for WebServerError {
 ///     match answer {
 ///         Answer::Stdout(fragment) => response.extend_from_slice(fragment.content.of(&read)),
 ///         Answer::End { status, .. } => assert_eq!(status, 0),
-///         Answer::StdoutEnd | Answer::Stderr(_) | Answer::Values | Answer::Ignored => {}
+///         _ => {}
 ///     }
 /// }
 /// assert_eq!(response, b"Status: 204\n\n");
@@ -119,6 +121,8 @@ pub struct WebServer {
     current: Current,
     /// An END_REQUEST's body, as far as it has come.
     end: Body,
+    /// A GET_VALUES_RESULT's body, as far as it has come; never more than `MAX_VALUES`.
+    values: Vec<u8>,
     /// The connection is unusable.
     broken: Option<WebServerError>,
 }
@@ -131,6 +135,7 @@ enum Current {
     Stderr,
     End,
     Values,
+    UnknownType,
     #[default]
     Nothing,
 }
@@ -170,6 +175,12 @@ impl WebServer {
         self.broken.is_none() && self.splitter.at_boundary()
     }
 
+    /// The body of the GET_VALUES_RESULT that was told last ([`Answer::Values`]), to be read with [`crate::values::Values::read`] or, for names of
+    /// one's own, [`crate::name_value::Pairs`]. Empty if it was longer than 4 KiB, and when the next one begins.
+    pub fn values(&self) -> &[u8] {
+        &self.values
+    }
+
     fn answer(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Answer>, WebServerError> {
         let Some(fragment) = self.splitter.next(input, *at)? else {
             *at = input.len();
@@ -194,8 +205,12 @@ impl WebServer {
                     Answer::Ignored
                 }
             }
-            Current::Values if fragment.last => Answer::Values,
-            Current::Values | Current::Nothing => Answer::Ignored,
+            Current::Values => self.values_piece(fragment, input),
+            Current::UnknownType => match fragment.content.of(input) {
+                [kind, ..] if fragment.first => Answer::UnknownType(*kind),
+                _ => Answer::Ignored,
+            },
+            Current::Nothing => Answer::Ignored,
         }))
     }
 
@@ -220,7 +235,11 @@ impl WebServer {
                 self.end = Body::default();
                 Current::End
             }
-            RecordType::GetValuesResult if header.request_id == 0 => Current::Values,
+            RecordType::GetValuesResult if header.request_id == 0 => {
+                self.values.clear();
+                Current::Values
+            }
+            RecordType::UnknownType if header.request_id == 0 => Current::UnknownType,
             RecordType::Stdout
             | RecordType::Stderr
             | RecordType::EndRequest
@@ -233,6 +252,18 @@ impl WebServer {
             | RecordType::Data
             | RecordType::GetValues => return Err(WebServerError::Direction(kind)),
         })
+    }
+
+    /// A piece of GET_VALUES_RESULT.
+    fn values_piece(&mut self, fragment: Fragment, input: &[u8]) -> Answer {
+        if usize::from(fragment.header.content_length) <= MAX_VALUES {
+            self.values.extend_from_slice(fragment.content.of(input));
+        }
+        if fragment.last {
+            Answer::Values
+        } else {
+            Answer::Ignored
+        }
     }
 
     /// END_REQUEST is complete.

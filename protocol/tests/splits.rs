@@ -27,8 +27,18 @@ proptest! {
     }
 
     #[test]
-    fn requests(requests in vec(request(), 0..4), sizes in sizes()) {
-        fuzz::application_law(&requests.concat(), &sizes);
+    fn requests(requests in vec(request(1_u16..4), 0..4), sizes in sizes()) {
+        fuzz::application_law(&requests.concat().concat(), &sizes);
+    }
+
+    #[test]
+    fn requests_at_a_time(requests in several(), turns in vec(0_usize..3, 0..60), sizes in sizes()) {
+        let wire = interleaved(&requests, &turns);
+        fuzz::application_law(&wire, &sizes);
+        let told = heard(&wire);
+        for (id, request) in (1_u16..).zip(&requests) {
+            prop_assert_eq!(of(id, &told), of(id, &heard(&request.concat())), "the same as alone");
+        }
     }
 
     #[test]
@@ -99,7 +109,7 @@ fn sizes() -> impl Strategy<Value = Vec<u8>> {
 fn wire() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         30 => any_record(),
-        6 => request(),
+        6 => request(1_u16..4).prop_map(|records| records.concat()),
         6 => response(),
         1 => vec(any::<u8>(), 1..12),
     ];
@@ -139,32 +149,84 @@ fn record(kind: u8, request_id: u16, content: &[u8], padding_length: u8) -> Vec<
     record
 }
 
-fn request() -> impl Strategy<Value = Vec<u8>> {
+/// The records of a request of any role; now and then aborted, or with more behind the end of a stream.
+fn request(id: impl Strategy<Value = u16>) -> impl Strategy<Value = Vec<Vec<u8>>> {
     let role = prop_oneof![
         Just(Role::Responder),
         Just(Role::Authorizer),
         Just(Role::Filter)
     ];
     let params = vec((name(), vec(1_u8.., 0..20)), 0..4);
-    (
-        1_u16..4,
-        role,
-        any::<bool>(),
-        params,
-        vec(any::<u8>(), 0..60),
-    )
-        .prop_map(|(id, role, keep, params, body)| {
+    let bytes = || vec(any::<u8>(), 0..60);
+    let abort = prop_oneof![3 => Just(None), 1 => (0_usize..12).prop_map(Some)];
+    (id, role, any::<bool>(), params, bytes(), bytes(), abort).prop_map(
+        |(id, role, keep, params, body, data, abort)| {
             let mut pairs = Vec::new();
             for (name, value) in params {
                 encode_pair(&mut pairs, &name, &value);
             }
-            let mut wire = Vec::new();
-            encode::begin_request(&mut wire, id, role, keep);
-            encode::params(&mut wire, id, &pairs).expect("pairs are short");
-            encode::stream(&mut wire, RecordType::Stdin, id, &body);
-            encode::stream_end(&mut wire, RecordType::Stdin, id);
-            wire
-        })
+            let mut begin = Vec::new();
+            encode::begin_request(&mut begin, id, role, keep);
+            let mut records = vec![begin];
+            for (kind, bytes) in [
+                (RecordType::Params, pairs),
+                (RecordType::Stdin, body),
+                (RecordType::Data, data),
+            ] {
+                let pieces = bytes.chunks(25).chain([&[][..]]);
+                records.extend(pieces.map(|piece| record(kind.into(), id, piece, 0)));
+            }
+            if let Some(at) = abort {
+                let mut abort = Vec::new();
+                encode::abort_request(&mut abort, id);
+                records.insert(1 + at.min(records.len() - 1), abort);
+            }
+            records
+        },
+    )
+}
+
+/// Requests with the ids 1, 2, 3.
+fn several() -> impl Strategy<Value = Vec<Vec<Vec<u8>>>> {
+    (request(Just(1)), request(Just(2)), request(Just(3)))
+        .prop_map(|(one, two, three)| vec![one, two, three])
+}
+
+/// One record of these requests at each turn, then the rest of each.
+fn interleaved(requests: &[Vec<Vec<u8>>], turns: &[usize]) -> Vec<u8> {
+    let mut rests: Vec<_> = requests.iter().map(|records| records.iter()).collect();
+    let mut wire = Vec::new();
+    for turn in turns {
+        wire.extend(rests[*turn].next().into_iter().flatten());
+    }
+    wire.extend(rests.into_iter().flatten().flatten());
+    wire
+}
+
+/// What an application hears that answers nothing.
+fn heard(wire: &[u8]) -> Vec<String> {
+    let mut host = fuzz::told::Listener::new(fuzz::LIMITS, false);
+    host.read(wire);
+    host.told.lines()
+}
+
+/// What of this was told of request `id`, pieces of a stream joined.
+fn of(id: u16, told: &[String]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in told {
+        let mut words = line.splitn(3, ' ');
+        let (what, about) = (words.next(), words.next());
+        if about != Some(&id.to_string()) {
+            continue;
+        }
+        let piece = words.next().unwrap_or_default();
+        let start = format!("{} {id} ", what.unwrap_or_default());
+        match lines.last_mut() {
+            Some(last) if last.starts_with(&start) => last.push_str(piece),
+            _ => lines.push(start + piece),
+        }
+    }
+    lines
 }
 
 fn response() -> impl Strategy<Value = Vec<u8>> {

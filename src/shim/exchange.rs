@@ -197,7 +197,11 @@ async fn receive(stream: &Stream, output: &mut Output) -> Result<bool, Failed> {
             match answer {
                 Answer::Stdout(fragment) => content.extend_from_slice(fragment.content.of(input)),
                 Answer::End { status, .. } => end = Some(status),
-                Answer::StdoutEnd | Answer::Stderr(_) | Answer::Values | Answer::Ignored => {}
+                Answer::StdoutEnd
+                | Answer::Stderr(_)
+                | Answer::Values
+                | Answer::UnknownType(_)
+                | Answer::Ignored => {}
             }
         }
         let body = match &mut head {

@@ -17,8 +17,8 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use stockade_protocol::{
     application::{Application, Event, Limits},
     encode::{self, ProtocolStatus, Role},
-    name_value::Pairs,
     record::RecordType,
+    values::Values,
 };
 
 use crate::body::Body;
@@ -304,21 +304,12 @@ fn forget(application: &mut Application, id: u16, fate: &mut Fate) {
 }
 
 fn answer_values(outbox: &mut Vec<u8>, asked: &[u8], slots: u32) {
-    let slots = slots.to_string();
-    let known = [
-        ("FCGI_MAX_CONNS", slots.as_str()),
-        ("FCGI_MAX_REQS", slots.as_str()),
-        ("FCGI_MPXS_CONNS", "0"),
-    ];
-    let asked: Vec<&[u8]> = Pairs::new(asked)
-        .map_while(Result::ok)
-        .map(|(name, _)| name)
-        .collect();
-    let answers: Vec<(&str, &str)> = known
-        .into_iter()
-        .filter(|(name, _)| asked.contains(&name.as_bytes()))
-        .collect();
-    encode::get_values_result(outbox, &answers);
+    let values = Values {
+        max_conns: Some(slots),
+        max_reqs: Some(slots),
+        mpxs_conns: Some(false),
+    };
+    values.answer(outbox, asked);
 }
 
 const TOO_LONG: &[u8] =

@@ -7,7 +7,7 @@ use std::io::IoSlice;
 
 use stockade_policy::dispatch::{Event, RequestKey};
 use stockade_protocol::{
-    encode::{self, Role},
+    encode,
     record::{Header, RecordType},
 };
 
@@ -44,14 +44,14 @@ impl State {
             return;
         };
         request.idempotent = idempotent;
-        request.body_ended = request.body_left == Some(0) || request.role == Some(Role::Authorizer);
+        // some hosts do not end the body of a request that has none, and some workers wait for its end
+        request.body_ended = request.bodyless();
         let keys = &self.plan.bytes;
         let limit = keys.request_body_limit.unwrap_or(u64::MAX);
         if request.body_left.is_some_and(|left| left > limit) {
             self.turn_away(key, &answers::BODY_TOO_LONG);
             return;
         }
-        // some hosts do not end the body of a request that has none
         let comes = !request.body_ended && (request.body_left.is_some() || request.may_have_body);
         if comes && keys.request_buffering {
             request.collects = true;

@@ -12,6 +12,7 @@ use stockade_protocol::{
     application::{Application, Event, Limits},
     encode::{self, ProtocolStatus},
     record::HEADER_LEN,
+    values::Values,
 };
 
 use super::{
@@ -193,20 +194,13 @@ fn take(state: &mut State, host: &Rc<Host>, event: Event<'_>) {
     }
 }
 
-fn get_values(connection: &Connection, pairs: &[u8]) {
-    let requests = REQUESTS_LIMIT.to_string();
-    let known = [
-        ("FCGI_MAX_CONNS", "1024"),
-        ("FCGI_MAX_REQS", &*requests),
-        ("FCGI_MPXS_CONNS", "1"),
-    ];
-    let asked = |name: &str| {
-        stockade_protocol::name_value::Pairs::new(pairs)
-            .filter_map(Result::ok)
-            .any(|(wanted, _)| wanted == name.as_bytes())
+fn get_values(connection: &Connection, asked: &[u8]) {
+    let values = Values {
+        max_conns: Some(1024),
+        max_reqs: u32::try_from(REQUESTS_LIMIT).ok(),
+        mpxs_conns: Some(true),
     };
-    let answer: Vec<(&str, &str)> = known.into_iter().filter(|(name, _)| asked(name)).collect();
-    reply(connection, |out| encode::get_values_result(out, &answer));
+    reply(connection, |out| values.answer(out, asked));
 }
 
 /// Writes something short that is no answer to a request.

@@ -13,6 +13,7 @@ use stockade_policy::{WorkerId, dispatch::RequestKey};
 use stockade_protocol::{
     encode,
     record::HEADER_LEN,
+    values::NAMES,
     web_server::{Answer, WebServer},
 };
 
@@ -60,7 +61,7 @@ async fn answers(pool: &str, worker: WorkerId, socket: &Address) -> bool {
         answered: Cell::new(false),
     };
     probe.connection.queue(|out| {
-        encode::get_values(out, &["FCGI_MAX_CONNS", "FCGI_MAX_REQS", "FCGI_MPXS_CONNS"]);
+        encode::get_values(out, &NAMES);
     });
     probe.connection.flush();
     probe.connection.end_output();

@@ -37,6 +37,8 @@ pub(super) struct Request {
     pub(super) body_length: u64,
     /// Its method is one that may come with a body of a length that the host did not say.
     pub(super) may_have_body: bool,
+    /// The client said that something follows: a body in chunks, or another protocol.
+    announced: bool,
     /// It waits for its whole body.
     pub(super) collects: bool,
     /// It has waited for a slot.
@@ -104,6 +106,7 @@ impl Request {
                 b"CONTENT_LENGTH" if !value.is_empty() => {
                     self.body_left = Some(number(value).ok_or(Malformed)?);
                 }
+                b"HTTP_TRANSFER_ENCODING" | b"HTTP_UPGRADE" => self.announced |= !value.is_empty(),
                 b"REQUEST_ID" if ids::acceptable(value) => {
                     found.request_id = true;
                     self.id.clear();
@@ -119,6 +122,12 @@ impl Request {
             }
         }
         Ok(found)
+    }
+
+    /// It has no body, whether or not its host says so.
+    pub(super) fn bodyless(&self) -> bool {
+        let silent = self.body_left.is_none() && !self.may_have_body && !self.announced;
+        silent || self.body_left == Some(0) || self.role == Some(Role::Authorizer)
     }
 
     /// A parameter's value; the last one where there are several.

@@ -158,7 +158,9 @@ impl State {
                 }
             }
             web_server::Answer::End { .. } => Step::Rejected("request-rejected"),
-            web_server::Answer::Values | web_server::Answer::Ignored => Step::Goes,
+            web_server::Answer::Values
+            | web_server::Answer::UnknownType(_)
+            | web_server::Answer::Ignored => Step::Goes,
         }
     }
 

@@ -1,5 +1,5 @@
 //! What must hold for any bytes, cut in any way. The fuzz targets look for bytes that break it; the crate's tests run the same
-//! functions on generated records, on the corpus and on mutations of it. `cargo +nightly fuzz run TARGET`, in `protocol/`, looks on.
+//! functions on generated records, on the corpus and on mutations of it. `fuzz/run` looks on.
 
 pub mod told;
 
@@ -12,7 +12,7 @@ use stockade_protocol::{
 use told::{Asker, Listener, Told};
 
 /// The limits of the application in the laws: small, so that they are met.
-const LIMITS: Limits = Limits {
+pub const LIMITS: Limits = Limits {
     params: 64,
     requests: 3,
 };

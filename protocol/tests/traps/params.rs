@@ -5,12 +5,14 @@ use stockade_protocol::{
     encode::{self, PairTooLong},
     name_value::{PairError, Pairs, encode_pair},
     record::{Header, RecordType},
+    values::Values,
 };
 
 use crate::wire::{ABORT, BEGIN, KEEP, LIMITS, PARAMS, STDIN, heard, listener, record, records};
 
+/// FastCGI 1.0, 3.3, 3.4.
 #[test]
-fn params_are_cut_anywhere_by_records() {
+fn trap_01_hosts_may_cut_params_anywhere() {
     let mut stream = Vec::new();
     encode_pair(&mut stream, &[b'N'; 200], &[b'v'; 300]);
     encode_pair(&mut stream, b"QUERY_STRING", b"");
@@ -28,8 +30,9 @@ fn params_are_cut_anywhere_by_records() {
     }
 }
 
+/// FastCGI 1.0, 3.4.
 #[test]
-fn the_encoder_keeps_pairs_whole_in_their_records() {
+fn trap_02_workers_get_whole_pairs_in_each_record() {
     let mut pairs = Vec::new();
     for len in [1_000, 15_000, 500, 40_000, 20, 65_528 - 8 - 1, 9_000, 9_000] {
         encode_pair(&mut pairs, b"N", &vec![b'v'; len]);
@@ -62,8 +65,9 @@ fn the_encoder_keeps_pairs_whole_in_their_records() {
     );
 }
 
+/// FastCGI 1.0, 3.4.
 #[test]
-fn a_pair_too_long_for_php_is_refused() {
+fn trap_02_workers_get_no_pair_too_long_for_php() {
     let mut pairs = Vec::new();
     encode_pair(&mut pairs, b"A", b"b");
     encode_pair(&mut pairs, b"N", &[b'v'; 65_528]);
@@ -72,15 +76,19 @@ fn a_pair_too_long_for_php_is_refused() {
     assert_eq!(wire, b"before", "nothing half-written");
 }
 
+/// FastCGI 1.0, 3.4.
 #[test]
-fn a_small_length_in_four_bytes_is_accepted() {
+fn trap_03_hosts_and_workers_may_write_a_small_length_in_four_bytes() {
     let pairs =
         Pairs::new(b"\x80\x00\x00\x05\x80\x00\x00\x02HTTPSon").collect::<Result<Vec<_>, _>>();
     assert_eq!(pairs, Ok(vec![(&b"HTTPS"[..], &b"on"[..])]));
+    let values = Values::read(b"\x80\x00\x00\x0f\x80\x00\x00\x01FCGI_MPXS_CONNS1");
+    assert_eq!(values.map(|values| values.mpxs_conns), Ok(Some(true)));
 }
 
+/// FastCGI 1.0, 3.4.
 #[test]
-fn lengths_that_overflow_are_refused() {
+fn trap_03_lengths_of_hosts_and_workers_that_overflow_are_refused() {
     for lengths in [
         b"\xff\xff\xff\xff\xff\xff\xff\xff",
         b"\x80\x00\x00\x01\xff\xff\xff\xff",
@@ -90,11 +98,13 @@ fn lengths_that_overflow_are_refused() {
             Pairs::new(&stream).collect::<Vec<_>>(),
             [Err(PairError::Truncated)]
         );
+        assert_eq!(Values::read(&stream), Err(PairError::Truncated));
     }
 }
 
+/// FastCGI 1.0, 3.4.
 #[test]
-fn a_pair_longer_than_its_stream_is_malformed() {
+fn trap_04_pairs_of_hosts_and_workers_longer_than_their_stream_are_malformed() {
     for stream in [
         &b"\x01"[..],
         b"\x01\x02N",
@@ -106,6 +116,7 @@ fn a_pair_longer_than_its_stream_is_malformed() {
             Pairs::new(stream).collect::<Vec<_>>(),
             [Err(PairError::Truncated)]
         );
+        assert_eq!(Values::read(stream), Err(PairError::Truncated));
     }
     let mut pairs = Pairs::new(b"\x01\x01Ab\x05\x05x");
     assert_eq!(pairs.next(), Some(Ok((&b"A"[..], &b"b"[..]))));
@@ -113,8 +124,9 @@ fn a_pair_longer_than_its_stream_is_malformed() {
     assert_eq!(pairs.next(), None);
 }
 
+/// FastCGI 1.0, 3.4.
 #[test]
-fn empty_and_double_names_pass_but_nul_and_equals_do_not() {
+fn trap_05_hosts_may_send_empty_and_double_names_but_no_nul_or_equals() {
     let pairs = Pairs::new(b"\x00\x01v\x01\x00A\x01\x01Ab\x00\x00").collect::<Result<Vec<_>, _>>();
     let expected: [(&[u8], &[u8]); 4] = [(b"", b"v"), (b"A", b""), (b"A", b"b"), (b"", b"")];
     assert_eq!(pairs.as_deref(), Ok(&expected[..]));
@@ -130,15 +142,17 @@ fn empty_and_double_names_pass_but_nul_and_equals_do_not() {
     );
 }
 
+/// FastCGI 1.0, 5.2.
 #[test]
-fn an_empty_params_stream_is_legal() {
+fn trap_06_hosts_may_send_no_params() {
     let wire = [record(BEGIN, 1, &KEEP, 0), record(PARAMS, 1, b"", 0)].concat();
     assert_eq!(heard(&wire), ["begin 1 Responder keep", "params-end 1"]);
     assert_eq!(Pairs::new(b"").next(), None);
 }
 
+/// FastCGI 1.0, 5.2.
 #[test]
-fn stdin_before_the_end_of_params_is_the_requests_error_alone() {
+fn trap_06_hosts_that_begin_stdin_before_the_end_of_params_break_that_request_alone() {
     for early in [record(STDIN, 1, b"body", 0), record(STDIN, 1, b"", 0)] {
         let wire = [
             record(BEGIN, 1, &KEEP, 0),
@@ -159,8 +173,9 @@ fn stdin_before_the_end_of_params_is_the_requests_error_alone() {
     }
 }
 
+/// FastCGI 1.0, 5.2.
 #[test]
-fn too_many_parameters_are_refused_before_they_are_received() {
+fn trap_33_hosts_that_send_too_many_params_are_refused_before_they_are_received() {
     let mut host = listener(Limits {
         params: 100,
         ..LIMITS

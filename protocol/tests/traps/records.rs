@@ -3,6 +3,7 @@
 use stockade_protocol::{
     encode::{self, ProtocolStatus, Role},
     record::HEADER_LEN,
+    values::{NAMES, Values},
 };
 
 use crate::told::Asker;
@@ -11,8 +12,9 @@ use crate::wire::{
     VALUES_RESULT, answered, heard, listener, record,
 };
 
+/// FastCGI 1.0, 3.3.
 #[test]
-fn any_record_may_be_padded_and_the_padding_come_later() {
+fn trap_10_hosts_and_workers_may_pad_any_record_and_send_the_padding_later() {
     for padding in [1, 7, 255] {
         let mut host = listener(LIMITS);
         for (kind, content) in [
@@ -54,8 +56,9 @@ fn any_record_may_be_padded_and_the_padding_come_later() {
     }
 }
 
+/// FastCGI 1.0, 3.3.
 #[test]
-fn the_longest_content_with_the_longest_padding_is_accepted() {
+fn trap_11_hosts_and_workers_may_send_the_longest_content_with_the_longest_padding() {
     let content = vec![b'x'; 65_535];
     let begin = [record(BEGIN, 1, &KEEP, 0), record(PARAMS, 1, b"", 0)].concat();
     let told = heard(
@@ -75,8 +78,9 @@ fn the_longest_content_with_the_longest_padding_is_accepted() {
     );
 }
 
+/// FastCGI 1.0, 3.3.
 #[test]
-fn a_header_may_be_cut_at_any_byte() {
+fn trap_12_hosts_and_workers_may_cut_a_header_at_any_byte() {
     let wire = [
         record(STDOUT, 1, b"a", 0),
         record(STDOUT, 1, b"b", 3),
@@ -98,10 +102,28 @@ fn a_header_may_be_cut_at_any_byte() {
         ["stdout ab", "end 0 0"],
         "byte by byte"
     );
+
+    let wire = [
+        record(BEGIN, 1, &KEEP, 1),
+        record(PARAMS, 1, b"\x01\x00A", 0),
+        record(PARAMS, 1, b"", 0),
+        record(STDIN, 1, b"body", 2),
+        record(STDIN, 1, b"", 0),
+    ]
+    .concat();
+    let whole = heard(&wire);
+    assert_eq!(whole.len(), 5, "{whole:?}");
+    for at in 0..wire.len() {
+        let mut host = listener(LIMITS);
+        host.read(&wire[..at]);
+        host.read(&wire[at..]);
+        assert_eq!(host.told.lines(), whole, "cut at {at}");
+    }
 }
 
+/// FastCGI 1.0, 4.2.
 #[test]
-fn an_unknown_type_is_answered_for_id_0_only() {
+fn trap_19_unknown_types_of_hosts_and_workers_are_answered_for_id_0_only() {
     let wire = [
         record(BEGIN, 1, &KEEP, 0),
         record(99, 1, b"?", 0),
@@ -124,10 +146,21 @@ fn an_unknown_type_is_answered_for_id_0_only() {
         answered(&[record(99, 0, b"?", 0), record(99, 1, b"?", 0)].concat()),
         [""; 0]
     );
+    let wire = [
+        out,
+        record(UNKNOWN_TYPE, 0, b"", 0),
+        record(UNKNOWN_TYPE, 0, b"\x0c", 3),
+    ];
+    assert_eq!(
+        answered(&wire.concat()),
+        ["unknown-type 99", "unknown-type 12"],
+        "what a worker does not know"
+    );
 }
 
+/// FastCGI 1.0, 4.1.
 #[test]
-fn get_values_is_heard_at_any_time() {
+fn trap_20_hosts_may_ask_for_values_at_any_time() {
     let question = record(GET_VALUES, 0, b"\x0e\x00FCGI_MAX_CONNS", 0);
     let wire = [
         question.clone(),
@@ -156,21 +189,72 @@ fn get_values_is_heard_at_any_time() {
     }
     assert_eq!(cut.told.lines(), [values]);
     assert!(!cut.application.finished(0), "a question does not close");
-
-    let mut out = Vec::new();
-    encode::get_values_result(&mut out, &[("FCGI_MPXS_CONNS", "1")]);
-    assert_eq!(out, b"\x01\x0a\0\0\0\x12\0\0\x0f\x01FCGI_MPXS_CONNS1");
-    assert_eq!(answered(&out), ["values"]);
-    out.clear();
-    encode::get_values_result(&mut out, &[]);
-    assert_eq!(out, b"\x01\x0a\0\0\0\0\0\0", "no name is known");
-    out.clear();
-    encode::get_values(&mut out, &["FCGI_MAX_REQS"]);
-    assert_eq!(out, b"\x01\x09\0\0\0\x0f\0\0\x0d\x00FCGI_MAX_REQS");
 }
 
+/// FastCGI 1.0, 4.1.
 #[test]
-fn a_requests_record_with_id_0_breaks_the_connection() {
+fn trap_20_hosts_get_the_values_that_they_asked_for_and_no_other() {
+    let known = Values {
+        max_conns: Some(1),
+        max_reqs: None,
+        mpxs_conns: Some(false),
+    };
+    for (asked, answer) in [
+        (&b""[..], &b"\x01\x0a\0\0\0\0\0\0"[..]),
+        (
+            b"\x0d\x00FCGI_MAX_REQS\x05\x00OTHER",
+            b"\x01\x0a\0\0\0\0\0\0",
+        ),
+        (
+            b"\x0f\x00FCGI_MPXS_CONNS\x0f\x00FCGI_MPXS_CONNS",
+            b"\x01\x0a\0\0\0\x12\0\0\x0f\x01FCGI_MPXS_CONNS0",
+        ),
+        (
+            b"\x0e\x00FCGI_MAX_CONNS\x7fbroken",
+            b"\x01\x0a\0\0\0\x11\0\0\x0e\x01FCGI_MAX_CONNS1",
+        ),
+    ] {
+        let mut out = Vec::new();
+        known.answer(&mut out, asked);
+        assert_eq!(out, answer, "{}", asked.escape_ascii());
+    }
+}
+
+/// FastCGI 1.0, 4.1.
+#[test]
+fn trap_20_workers_may_answer_a_question_late_partly_or_not_at_all() {
+    let mut out = Vec::new();
+    encode::get_values(&mut out, &NAMES[1..2]);
+    assert_eq!(out, b"\x01\x09\0\0\0\x0f\0\0\x0d\x00FCGI_MAX_REQS");
+
+    out.clear();
+    encode::get_values_result(&mut out, &[("FCGI_MPXS_CONNS", "1")]);
+    assert_eq!(out, b"\x01\x0a\0\0\0\x12\0\0\x0f\x01FCGI_MPXS_CONNS1");
+    let wire = [
+        record(STDOUT, 1, b"a", 0),
+        out,
+        record(VALUES_RESULT, 0, b"", 0),
+        record(VALUES_RESULT, 0, &[b'x'; 4097], 0),
+        record(END, 1, &[0; 8], 0),
+    ];
+    let told = [
+        "stdout a",
+        "values \\x0f\\x01FCGI_MPXS_CONNS1",
+        "values ",
+        "values ",
+        "end 0 0",
+    ];
+    assert_eq!(answered(&wire.concat()), told);
+    let mut cut = Asker::new(None);
+    for byte in wire.concat().chunks(1) {
+        cut.read(byte);
+    }
+    assert_eq!(cut.told.lines(), told, "byte by byte");
+}
+
+/// FastCGI 1.0, 3.3.
+#[test]
+fn trap_21_hosts_and_workers_may_not_send_records_of_requests_with_id_0() {
     for kind in [BEGIN, ABORT, END, PARAMS, STDIN, STDOUT, STDERR, DATA] {
         let told = heard(&record(kind, 0, &KEEP, 0));
         assert!(
@@ -187,8 +271,9 @@ fn a_requests_record_with_id_0_breaks_the_connection() {
     }
 }
 
+/// FastCGI 1.0, 3.3.
 #[test]
-fn a_management_record_with_an_id_is_ignored() {
+fn trap_21_management_records_of_hosts_and_workers_with_an_id_are_ignored() {
     for kind in [GET_VALUES, VALUES_RESULT, UNKNOWN_TYPE] {
         for id in [1, 2] {
             let wire = [
@@ -213,8 +298,9 @@ fn answers_to_what_was_never_asked_are_not_answered() {
     assert_eq!(heard(&wire.concat()), [""; 0]);
 }
 
+/// FastCGI 1.0, 3.3.
 #[test]
-fn the_rest_of_a_record_that_is_over_is_not_the_next_requests() {
+fn trap_25_rests_of_records_of_hosts_and_workers_are_not_the_next_requests() {
     let mut worker = Asker::new(None);
     worker.read(&record(END, 1, &[0; 8], 0));
     let late = record(STDOUT, 1, b"late", 0);
@@ -238,8 +324,9 @@ fn the_rest_of_a_record_that_is_over_is_not_the_next_requests() {
     );
 }
 
+/// FastCGI 1.0, 3.3.
 #[test]
-fn another_version_or_protocol_breaks_the_connection_at_its_first_byte() {
+fn trap_30_hosts_and_workers_of_another_version_are_known_by_the_first_byte() {
     for byte in [0, 2, 0xff, 0x16, b'G'] {
         let told = heard(&[record(BEGIN, 1, &KEEP, 0), vec![byte]].concat());
         assert_eq!(
@@ -256,8 +343,9 @@ fn another_version_or_protocol_breaks_the_connection_at_its_first_byte() {
     }
 }
 
+/// FastCGI 1.0, 3.3.
 #[test]
-fn reserved_bytes_are_written_0_and_not_read() {
+fn trap_32_hosts_and_workers_get_reserved_bytes_of_0_and_may_send_any() {
     let mut out = Vec::new();
     encode::begin_request(&mut out, 0x0102, Role::Responder, true);
     encode::end_request(&mut out, 0x0102, 0x0304_0506, ProtocolStatus::Overloaded);

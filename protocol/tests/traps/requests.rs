@@ -2,16 +2,20 @@
 
 use stockade_protocol::{
     application::{Application, Limits},
-    encode,
+    encode::{self, Role},
+    head,
+    record::RecordType,
 };
 
+use crate::told::Asker;
 use crate::wire::{
     ABORT, BEGIN, CLOSE, DATA, END, KEEP, LIMITS, PARAMS, STDERR, STDIN, STDOUT, answered, heard,
     listener, record, records,
 };
 
+/// FastCGI 1.0, 5.3.
 #[test]
-fn a_late_or_missing_end_of_stdin_is_not_waited_for() {
+fn trap_07_hosts_may_leave_out_the_end_of_stdin_or_send_it_late() {
     let mut host = listener(LIMITS);
     host.read(&[record(BEGIN, 1, &KEEP, 0), record(PARAMS, 1, b"", 0)].concat());
     assert_eq!(
@@ -26,8 +30,9 @@ fn a_late_or_missing_end_of_stdin_is_not_waited_for() {
     assert!(host.application.idle());
 }
 
+/// FastCGI 1.0, 3.3.
 #[test]
-fn what_follows_the_end_of_a_stream_is_ignored() {
+fn trap_09_hosts_may_send_more_after_the_end_of_a_stream() {
     let wire = [
         record(BEGIN, 1, &[0, 3, 1, 0, 0, 0, 0, 0], 0),
         record(PARAMS, 1, b"", 0),
@@ -63,8 +68,24 @@ fn what_only_applications_send_is_ignored_from_a_host() {
     assert_eq!(heard(&wire.concat()), ["begin 1 Responder keep"]);
 }
 
+/// FastCGI 1.0, 5.3, 5.5.
 #[test]
-fn begin_for_an_active_id_breaks_the_connection() {
+fn trap_16_hosts_may_be_answered_before_the_end_of_stdin() {
+    let mut host = listener(LIMITS);
+    let begin = [record(BEGIN, 1, &CLOSE, 0), record(PARAMS, 1, b"", 0)].concat();
+    host.read(&[&begin[..], &record(STDIN, 1, b"half", 0)].concat());
+    assert!(!host.application.stdin_ended(1), "more is on its way");
+    assert!(host.application.finished(1));
+    let told = host.told.lines();
+    let rest = [record(STDIN, 1, b"half", 0), record(STDIN, 1, b"", 0)].concat();
+    host.read(&rest);
+    assert_eq!(host.told.lines(), told, "ignored");
+    assert_eq!(host.application.ignored(), rest.len() as u64, "and counted");
+}
+
+/// FastCGI 1.0, 3.3, 5.1.
+#[test]
+fn trap_22_hosts_that_begin_an_active_id_break_the_connection() {
     let wire = [record(BEGIN, 5, &KEEP, 0), record(BEGIN, 5, &KEEP, 0)].concat();
     assert_eq!(
         heard(&wire)[1],
@@ -81,8 +102,9 @@ fn begin_for_an_active_id_breaks_the_connection() {
     );
 }
 
+/// FastCGI 1.0, 5.5.
 #[test]
-fn one_request_too_many_is_refused_and_the_first_served() {
+fn trap_23_hosts_that_begin_one_request_too_many_have_it_refused_and_the_first_served() {
     let mut host = listener(Limits {
         requests: 1,
         ..LIMITS
@@ -114,8 +136,9 @@ fn one_request_too_many_is_refused_and_the_first_served() {
     assert_eq!(host.told.lines()[3], "begin 3 Responder keep");
 }
 
+/// FastCGI 1.0, 3.3.
 #[test]
-fn ids_are_any_and_free_again_after_the_answer() {
+fn trap_24_hosts_may_use_any_id_and_the_same_again_after_the_answer() {
     let mut host = listener(LIMITS);
     let ids = [1, 255, 256, 257, 32_767, 65_535, 1, 65_535, 2];
     for id in ids {
@@ -151,8 +174,25 @@ fn ids_are_any_and_free_again_after_the_answer() {
     assert!(host.application.idle());
 }
 
+/// FastCGI 1.0, 3.3.
 #[test]
-fn records_of_an_inactive_id_are_ignored_and_counted() {
+fn trap_24_workers_may_be_given_any_id_and_the_same_again_after_the_end() {
+    let mut worker = Asker::new(None);
+    worker.read(&record(END, 1, &[0; 8], 0));
+    for id in [65_535, 256, 255, 1, 1, 32_767] {
+        let mut out = Vec::new();
+        encode::begin_request(&mut out, id, Role::Responder, true);
+        assert_eq!(out[2..4], id.to_be_bytes(), "as it is");
+        worker.web_server.begin(id);
+        let other = id ^ 0x0101;
+        worker.read(&[record(STDOUT, other, b"no", 0), record(END, id, &[0; 8], 0)].concat());
+    }
+    assert_eq!(worker.told.lines(), ["end 0 0"; 7]);
+}
+
+/// FastCGI 1.0, 3.3.
+#[test]
+fn trap_25_records_of_hosts_and_workers_with_an_inactive_id_are_ignored() {
     let mut host = listener(LIMITS);
     let late = [
         record(STDIN, 9, &[b'x'; 1000], 0),
@@ -176,8 +216,9 @@ fn records_of_an_inactive_id_are_ignored_and_counted() {
     assert_eq!(answered(&wire.concat()), [""; 0]);
 }
 
+/// FastCGI 1.0, 5.4.
 #[test]
-fn abort_is_told_once_at_any_phase() {
+fn trap_26_hosts_may_abort_at_any_phase_and_twice() {
     let phases = [
         record(BEGIN, 1, &KEEP, 0),
         record(PARAMS, 1, b"\x01\x00A", 0),
@@ -205,8 +246,24 @@ fn abort_is_told_once_at_any_phase() {
     }
 }
 
+/// FastCGI 1.0, 5.4, 5.5.
 #[test]
-fn abort_does_not_hurt_the_siblings() {
+fn trap_26_workers_that_end_an_aborted_request_twice_have_ended_it_once() {
+    let mut out = Vec::new();
+    encode::abort_request(&mut out, 7);
+    assert_eq!(out, b"\x01\x02\0\x07\0\0\0\0");
+    let wire = [
+        record(END, 1, &[0; 8], 0),
+        record(STDOUT, 1, b"still running", 0),
+        record(STDOUT, 1, b"", 0),
+        record(END, 1, &[0; 8], 0),
+    ];
+    assert_eq!(answered(&wire.concat()), ["end 0 0"]);
+}
+
+/// FastCGI 1.0, 5.4.
+#[test]
+fn trap_27_hosts_that_abort_one_request_keep_the_others() {
     let wire = [
         record(BEGIN, 1, &KEEP, 0),
         record(BEGIN, 2, &KEEP, 0),
@@ -229,8 +286,9 @@ fn abort_does_not_hurt_the_siblings() {
     );
 }
 
+/// FastCGI 1.0, 5.1.
 #[test]
-fn the_connection_closes_after_the_last_request_if_one_asked_for_it() {
+fn trap_29_hosts_that_keep_no_connection_are_closed_after_the_last_request() {
     let mut host = listener(LIMITS);
     host.read(&record(BEGIN, 1, &KEEP, 0));
     assert!(!host.application.finished(1));
@@ -247,8 +305,9 @@ fn the_connection_closes_after_the_last_request_if_one_asked_for_it() {
     );
 }
 
+/// FastCGI 1.0, 6.
 #[test]
-fn every_role_is_told_and_an_unknown_one_refused() {
+fn trap_31_hosts_may_ask_for_every_role_and_an_unknown_one_is_refused() {
     for (role, name) in [(1, "Responder"), (2, "Authorizer"), (3, "Filter")] {
         let wire = record(BEGIN, 1, &[0, role, 0, 0, 0, 0, 0, 0], 0);
         assert_eq!(heard(&wire), [format!("begin 1 {name} close")]);
@@ -271,8 +330,37 @@ fn every_role_is_told_and_an_unknown_one_refused() {
     );
 }
 
+/// FastCGI 1.0, 6.3, 6.4.
 #[test]
-fn open_requests_are_limited() {
+fn trap_31_workers_may_be_asked_to_authorize_and_to_filter() {
+    let mut out = Vec::new();
+    encode::begin_request(&mut out, 1, Role::Filter, true);
+    encode::params(&mut out, 1, b"\x10\x01FCGI_DATA_LENGTH4").expect("a short pair");
+    encode::stream_end(&mut out, RecordType::Stdin, 1);
+    encode::stream(&mut out, RecordType::Data, 1, b"file");
+    encode::stream_end(&mut out, RecordType::Data, 1);
+    let told = [
+        "begin 1 Filter keep",
+        "params 1 \\x10\\x01FCGI_DATA_LENGTH4",
+        "params-end 1",
+        "stdin-end 1",
+        "data 1 file",
+        "data-end 1",
+    ];
+    assert_eq!(heard(&out), told);
+
+    let head = b"Status: 200\nVariable-AUTH_METHOD: database\nvariable-A: b\n\n";
+    let variables: Vec<_> = head::fields(head)
+        .filter_map(|(name, value)| Some((head::variable(name)?, value)))
+        .collect();
+    let expected: [(&[u8], &[u8]); 2] = [(b"AUTH_METHOD", b"database"), (b"A", b"b")];
+    assert_eq!(variables, expected);
+    assert_eq!(head::variable(b"Variable-"), None);
+}
+
+/// FastCGI 1.0, 5.1.
+#[test]
+fn trap_33_hosts_may_open_so_many_requests_and_no_more() {
     let mut host = listener(LIMITS);
     for id in 1..=u16::MAX {
         host.read(&record(BEGIN, id, &KEEP, 0));

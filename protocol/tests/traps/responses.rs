@@ -6,29 +6,49 @@ use stockade_protocol::{
     record::RecordType,
 };
 
+use crate::told::Asker;
 use crate::wire::{
     ABORT, BEGIN, DATA, END, GET_VALUES, KEEP, PARAMS, STDERR, STDIN, STDOUT, answered, record,
+    records,
 };
 
+/// FastCGI 1.0, 3.3, 5.3.
 #[test]
-fn an_empty_stdout_ends_the_response_and_the_encoder_never_sends_one_in_the_middle() {
+fn trap_13_workers_end_the_response_with_an_empty_stdout() {
     let wire = [
         record(STDOUT, 1, b"a", 0),
         record(STDOUT, 1, b"", 0),
         record(STDOUT, 1, b"late", 0),
+        record(STDOUT, 1, b"", 0),
+        record(END, 1, &[0; 8], 0),
     ];
-    let end = [record(STDOUT, 1, b"", 0), record(END, 1, &[0; 8], 0)].concat();
     assert_eq!(
-        answered(&[wire.concat(), end].concat()),
+        answered(&wire.concat()),
         ["stdout a", "stdout-end", "end 0 0"]
     );
+}
+
+/// FastCGI 1.0, 3.3, 5.3.
+#[test]
+fn trap_13_hosts_get_no_empty_stdout_in_the_middle() {
     let mut out = Vec::new();
     encode::stream(&mut out, RecordType::Stdout, 1, b"");
     assert_eq!(out, b"");
+    encode::stream(&mut out, RecordType::Stdout, 1, &[b'x'; 64 * 1024]);
+    encode::response_end(&mut out, 1, 0);
+    let lengths: Vec<_> = records(&out)
+        .iter()
+        .map(|(fragment, _)| (fragment.header.kind, fragment.header.content_length))
+        .collect();
+    assert_eq!(
+        lengths,
+        [(STDOUT, 32_768), (STDOUT, 32_768), (STDOUT, 0), (END, 8)]
+    );
 }
 
+/// FastCGI 1.0, 5.3.
 #[test]
-fn stderr_comes_at_any_time_and_needs_no_end() {
+fn trap_14_workers_may_send_stderr_at_any_time_and_never_end_it() {
     let wire = [
         record(STDERR, 1, b"one", 0),
         record(STDOUT, 1, b"a", 0),
@@ -49,8 +69,9 @@ fn stderr_comes_at_any_time_and_needs_no_end() {
     assert_eq!(answered(&wire.concat()), told);
 }
 
+/// FastCGI 1.0, 5.3.
 #[test]
-fn an_end_without_the_end_of_stdout_is_accepted() {
+fn trap_15_workers_may_leave_out_the_end_of_stdout() {
     let wire = [
         record(STDOUT, 1, b"a", 0),
         record(END, 1, &[0, 0, 0, 9, 0, 0, 0, 0], 0),
@@ -58,16 +79,32 @@ fn an_end_without_the_end_of_stdout_is_accepted() {
     assert_eq!(answered(&wire.concat()), ["stdout a", "end 9 0"]);
 }
 
+/// FastCGI 1.0, 5.5.
 #[test]
-fn an_end_that_is_too_long_is_tolerated_and_one_too_short_is_not() {
+fn trap_16_workers_may_answer_before_they_have_the_whole_request() {
+    // nothing of STDIN was written: the end is told all the same, and nothing is pending
+    let mut worker = Asker::new(None);
+    let mut out = Vec::new();
+    encode::stream(&mut out, RecordType::Stdout, 1, b"Status: 413\n\n");
+    encode::response_end(&mut out, 1, 0);
+    worker.read(&out);
+    let told = ["stdout Status: 413\\n\\n", "stdout-end", "end 0 0"];
+    assert_eq!(worker.told.lines(), told);
+    assert!(worker.web_server.at_boundary());
+}
+
+/// FastCGI 1.0, 5.5.
+#[test]
+fn trap_17_workers_may_send_an_end_that_is_too_long_but_none_too_short() {
     let wire = record(END, 1, b"\0\0\x01\x02\0\0\0\0and more", 0);
     assert_eq!(answered(&wire), ["end 258 0"]);
     let error = "error: the application sent EndRequest with 7 bytes, not 8";
     assert_eq!(answered(&record(END, 1, &[0; 7], 0)), [error]);
 }
 
+/// FastCGI 1.0, 5.5.
 #[test]
-fn every_protocol_status_is_told_even_one_that_there_is_not() {
+fn trap_17_workers_may_end_with_any_status() {
     for (status, known) in [
         (0, Some(ProtocolStatus::RequestComplete)),
         (1, Some(ProtocolStatus::CantMpxConn)),
@@ -90,8 +127,9 @@ fn a_program_that_echoes_is_no_application() {
     }
 }
 
+/// FastCGI 1.0, 6.2.
 #[test]
-fn response_heads_are_read_as_hosts_read_them_or_refused() {
+fn trap_34_heads_of_workers_are_read_or_refused() {
     let status = |head: &str| {
         assert_eq!(head::find_end(head.as_bytes(), 0), Some(head.len()));
         head::parse(head.as_bytes()).map(|head| head.status)

@@ -73,7 +73,17 @@ impl Request {
     /// Ends both: the response and the request.
     pub(crate) fn end(&self, connection: &mut UnixStream) -> io::Result<()> {
         write(connection, Kind::STDOUT, self.id, &[])?;
-        write(connection, Kind::END_REQUEST, self.id, &[0; 8])
+        self.end_with(connection, 0)
+    }
+
+    /// Ends the request alone, with this protocolStatus.
+    pub(crate) fn end_with(&self, connection: &mut UnixStream, status: u8) -> io::Result<()> {
+        write(
+            connection,
+            Kind::END_REQUEST,
+            self.id,
+            &[0, 0, 0, 0, status, 0, 0, 0],
+        )
     }
 }
 

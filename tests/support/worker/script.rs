@@ -10,6 +10,7 @@
 //! | `sleep=MS` | takes its time, deaf to everything |
 //! | `crash=before-head` `after-head` `mid-body` | is killed (SIGKILL, no core file) there |
 //! | `exit=STATUS` | exits before the head |
+//! | `reject=STATUS` | only END_REQUEST, with this protocolStatus |
 //! | `garbage` | writes what is not FastCGI, and goes on to the next connection |
 //! | `no-head` | a body without a head |
 //! | `status=LINE` | the Status header; default none, so 200 |
@@ -20,6 +21,7 @@
 //! | `show=NAME` | the body is this parameter |
 //! | `environment` | the body is the process's environment |
 //! | `close-early` | closes the connection before the end of the response |
+//! | `bare-end` | ends the request without the end of the response |
 //! | `exit-after=N` | exits with status 0 when N requests have been answered, unannounced |
 //! | `linger=PATH` | before that, waits until there is such a file |
 //!
@@ -65,6 +67,10 @@ pub(crate) fn run(
     if let Some(status) = script.before_head(connection, &request, life)? {
         return Ok(Outcome::Exit(status));
     }
+    if let Some(status) = script.small("reject") {
+        request.end_with(connection, status)?;
+        return Ok(Outcome::Next);
+    }
     let mut answer = Answer {
         connection,
         id: request.id,
@@ -84,7 +90,11 @@ pub(crate) fn run(
     if script.has("close-early") {
         return Err(io::Error::other("asked to close early"));
     }
-    request.end(connection)?;
+    if script.has("bare-end") {
+        request.end_with(connection, 0)?;
+    } else {
+        request.end(connection)?;
+    }
     match script.number("exit-after") {
         Some(limit) if life.requests >= limit => {
             script.wait_for_file("linger");
@@ -126,6 +136,10 @@ impl Script {
 
     fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok()
+    }
+
+    fn small(&self, name: &str) -> Option<u8> {
+        self.number(name)?.try_into().ok()
     }
 
     fn milliseconds(&self, name: &str) -> Option<Duration> {
@@ -196,10 +210,7 @@ impl Script {
             connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
             return Err(io::Error::other("asked to break the protocol"));
         }
-        let exit = self
-            .number("exit")
-            .and_then(|status| u8::try_from(status).ok());
-        Ok(exit)
+        Ok(self.small("exit"))
     }
 
     fn head(&self) -> String {
