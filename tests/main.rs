@@ -10,12 +10,15 @@
 
 mod support;
 
+mod access_log;
 mod admin;
 mod apache;
 mod buffering;
 mod call;
 mod check;
 mod django;
+mod headers;
+mod logging;
 mod memory;
 mod mount;
 mod nginx;

@@ -39,7 +39,8 @@ pub(crate) enum Way {
 /// A running Apache; stopped when the value goes.
 pub(crate) struct Apache {
     site: Site,
-    log: Log,
+    /// What it writes.
+    pub(crate) log: Log,
     child: Child,
     address: SocketAddr,
 }

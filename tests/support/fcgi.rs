@@ -111,6 +111,15 @@ impl Fcgi {
         self.ask("GET", query, &[])
     }
 
+    /// GET with more parameters, and its answer.
+    pub(crate) fn get_with(&mut self, query: &str, more: &[(&str, &str)]) -> Answer {
+        let mut bytes = head_with(1, "GET", query, Some(0), more);
+        encode::stream_end(&mut bytes, RecordType::Stdin, 1);
+        self.write(&bytes).expect("the pool takes requests");
+        self.answer()
+            .unwrap_or_else(|error| panic!("GET {query}: {error}"))
+    }
+
     /// Any method, and its answer.
     pub(crate) fn ask(&mut self, method: &str, query: &str, body: &[u8]) -> Answer {
         self.begin(method, query, body);
@@ -211,6 +220,17 @@ pub(crate) fn request(id: u16, method: &str, query: &str, body: &[u8]) -> Vec<u8
 
 /// The same up to the body.
 pub(crate) fn head(id: u16, method: &str, query: &str, length: Option<usize>) -> Vec<u8> {
+    head_with(id, method, query, length, &[])
+}
+
+/// The same with more parameters.
+fn head_with(
+    id: u16,
+    method: &str,
+    query: &str,
+    length: Option<usize>,
+    more: &[(&str, &str)],
+) -> Vec<u8> {
     let length = length.map(|length| length.to_string());
     let mut pairs = Vec::new();
     for (name, value) in [
@@ -224,7 +244,10 @@ pub(crate) fn head(id: u16, method: &str, query: &str, length: Option<usize>) ->
         ("REQUEST_URI", "/"),
         ("QUERY_STRING", query),
         ("CONTENT_LENGTH", length.as_deref().unwrap_or_default()),
-    ] {
+    ]
+    .iter()
+    .chain(more)
+    {
         encode_pair(&mut pairs, name.as_bytes(), value.as_bytes());
     }
     let mut bytes = Vec::new();

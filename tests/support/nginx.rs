@@ -33,7 +33,8 @@ pub(crate) struct Hosting<'a> {
 /// A running nginx; stopped when the value goes.
 pub(crate) struct Nginx {
     site: Site,
-    log: Log,
+    /// What it writes.
+    pub(crate) log: Log,
     child: Child,
 }
 

@@ -40,6 +40,11 @@ pub(crate) fn apache() -> PathBuf {
     program("apache2", "apt-get install apache2-bin")
 }
 
+/// logrotate.
+pub(crate) fn logrotate() -> PathBuf {
+    program("logrotate", "apt-get install logrotate")
+}
+
 /// php-cgi.
 pub(crate) fn php_cgi() -> PathBuf {
     program("php-cgi", "apt-get install php-cgi")

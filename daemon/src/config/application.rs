@@ -308,6 +308,10 @@ const OF_REQUESTS: &[&str] = &[
     "header-limit",
     "header-buffer-size",
     "response-buffer-size",
+    "stderr",
+    "access-log",
+    "access-log-format",
+    "slow-request",
 ];
 /// Keys about processes of ours.
 const OF_PROCESSES: &[&str] = &[

@@ -12,9 +12,10 @@ use toml::{
 };
 
 use super::{
+    access_log::Format,
     application,
     errors::{Fault, Place, Problem, Problems},
-    resolved::{Listen, LogLevel},
+    resolved::{AccessLog, Listen, LogLevel, Stderr},
     sizes::{Ceiling, Size},
     strangers,
     values::{
@@ -204,6 +205,10 @@ keys! {
         header_limit = "header-limit": Size<KIB, { 16 * MIB }>,
         header_buffer_size = "header-buffer-size": Size<KIB, MIB>,
         response_buffer_size = "response-buffer-size": Size<{ 16 * KIB }, GIB>,
+        stderr = "stderr": Stderr,
+        access_log = "access-log": AccessLog,
+        access_log_format = "access-log-format": Format,
+        slow_request = "slow-request": Limit,
     }
     later:
         "allowed-clients" "asgi" "environment-file" "inherit-environment" "parameters"
@@ -213,8 +218,7 @@ keys! {
         "restart-interval" "maximum-memory" "cpu-time-limit" "supplementary-groups" "chroot" "cpu-priority"
         "memory-limit" "virtual-memory-limit" "open-files" "core-size" "script-user" "script-group"
         "no-new-privileges" "private-tmp" "read-only-paths" "read-write-paths" "cgroup" "reload"
-        "send-buffer-size" "receive-buffer-size" "stderr"
-        "access-log" "access-log-format" "slow-request"
+        "send-buffer-size" "receive-buffer-size"
 }
 
 keys! {

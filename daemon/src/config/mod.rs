@@ -12,12 +12,14 @@ pub mod resolved;
 pub mod surroundings;
 
 mod access;
+pub mod access_log;
 mod accounts;
 mod application;
 mod bytes;
 mod check;
 mod command_line;
 mod file;
+mod logging;
 mod print;
 mod resolve;
 mod shim;

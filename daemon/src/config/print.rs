@@ -12,8 +12,8 @@ use super::{
     errors::Place,
     file::{File, PoolTable, ShimTable, Spot},
     resolved::{
-        Account, Application, Bytes, Config, Daemon, Destination, Listen, LogLevel, Pool, Route,
-        Shim,
+        AccessLog, Account, Application, Bytes, Config, Daemon, Destination, Listen, LogLevel,
+        Logging, Pool, Route, Shim, Stderr,
     },
     sizes,
     surroundings::Surroundings,
@@ -158,6 +158,7 @@ pub(super) fn entries(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry
     entries.extend(of_processes(pool, surroundings));
     entries.extend(of_limits(pool));
     entries.extend(of_bytes(&pool.bytes));
+    entries.extend(of_logging(&pool.logging));
     entries
 }
 
@@ -293,6 +294,28 @@ fn of_bytes(bytes: &Bytes) -> Vec<Entry> {
         ("header-limit", size(*header_limit)),
         ("header-buffer-size", size(*header_buffer_size)),
         ("response-buffer-size", size(*response_buffer_size)),
+    ]
+}
+
+fn of_logging(logging: &Logging) -> Vec<Entry> {
+    let stderr = match logging.stderr {
+        Stderr::Log => "log",
+        Stderr::Host => "host",
+        Stderr::Both => "both",
+    };
+    let access_log = match &logging.access_log {
+        AccessLog::Off => string("off"),
+        AccessLog::StandardOutput => string("-"),
+        AccessLog::File(file) => path(file),
+    };
+    vec![
+        ("stderr", string(stderr)),
+        ("access-log", access_log),
+        (
+            "access-log-format",
+            string(logging.access_log_format.text()),
+        ),
+        ("slow-request", limit(logging.slow_request)),
     ]
 }
 

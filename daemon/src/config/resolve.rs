@@ -13,6 +13,7 @@ use super::{
     accounts, application, bytes,
     errors::{Fault, Place, Problem, Problems},
     file::{DaemonKeys, File, Given, PoolKeys, PoolTable},
+    logging,
     resolved::{Account, Application, Config, Daemon, Listen, LogLevel, Pool},
     shim,
     surroundings::{Found, Surroundings},
@@ -202,6 +203,7 @@ fn pool(
     let application = problems.keep(application);
     let backoff = problems.keep(backoff(table));
     let bytes = problems.keep(bytes::bytes(keys, base, surroundings));
+    let logging = problems.keep(logging::logging(keys, folder, surroundings));
     let (account, application) = (account?, application?);
     let own = accounts::own(surroundings);
     let environment = application::environment(keys, &application, account.as_ref(), &own);
@@ -237,6 +239,7 @@ fn pool(
         retry_limit: value(keys.retry_limit.as_ref(), |given| given.0, 1),
         backoff: backoff?,
         bytes: bytes?,
+        logging: logging?,
     })
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 use serde::{Deserialize, Serialize};
 use stockade_policy::{Backoff, Limit, dispatch::Retry};
 
-use super::errors::Place;
+use super::{access_log::Format, errors::Place};
 
 /// Everything in one configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +119,44 @@ pub struct Pool {
     pub backoff: Backoff,
     /// What is held of requests and responses.
     pub bytes: Bytes,
+    /// What is logged of requests.
+    pub logging: Logging,
+}
+
+/// What is logged of requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logging {
+    /// `access-log`.
+    pub access_log: AccessLog,
+    /// `access-log-format`.
+    pub access_log_format: Format,
+    /// `slow-request`.
+    pub slow_request: Limit,
+    /// `stderr`.
+    pub stderr: Stderr,
+}
+
+/// `access-log`: where a line for each request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// `-`: to the daemon's standard output.
+    StandardOutput,
+    /// To this file, absolute.
+    File(PathBuf),
+}
+
+/// `stderr`: where FCGI_STDERR of workers goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stderr {
+    /// To our log.
+    Log,
+    /// To the host.
+    Host,
+    /// To both.
+    Both,
 }
 
 /// What the relay holds of requests and responses, in bytes.

@@ -433,7 +433,10 @@ fn duration(value: &Spanned<DeValue<'_>>) -> Result<Duration, Wrong> {
         })
 }
 
-fn one_of<T: Copy>(value: &Spanned<DeValue<'_>>, words: &[(&str, T)]) -> Result<T, Wrong> {
+pub(super) fn one_of<T: Copy>(
+    value: &Spanned<DeValue<'_>>,
+    words: &[(&str, T)],
+) -> Result<T, Wrong> {
     let wanted: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
     let wanted = format!("one of {}", wanted.join(", "));
     let text = string(value, &wanted)?;

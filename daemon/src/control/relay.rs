@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use stockade_policy::{Backoff, Generation, PoolId, PoolState, WorkerId, dispatch};
 
 use super::status::Processes;
-use crate::config::resolved::{Bytes, Listen, LogLevel};
+use crate::config::{
+    access_log::Format,
+    resolved::{Bytes, Listen, LogLevel, Stderr},
+};
 
 /// The version of both vocabularies. A reader takes this one only.
 pub const VERSION: u16 = 1;
@@ -28,6 +31,10 @@ pub struct PoolPlan {
     pub settings: dispatch::Settings,
     /// What is held of requests and responses.
     pub bytes: Bytes,
+    /// The lines of the access log; none: it is off.
+    pub access_log: Option<Format>,
+    /// Where FCGI_STDERR of workers goes.
+    pub stderr: Stderr,
     /// Where the processes listen, when they are somebody else's.
     pub upstream: Option<UpstreamPlan>,
 }
@@ -88,6 +95,11 @@ pub enum ToRelay {
     PoolAdded(PoolPlan),
     /// The pool's keys are these from the next request on. No descriptors.
     PoolChanged(PoolPlan),
+    /// Where the lines of the pool's access log go from here on. Descriptor: the file.
+    AccessLogOpened {
+        /// The pool.
+        pool: PoolId,
+    },
     /// What was counted before this relay was there. No descriptors.
     PoolCounted {
         /// The pool.

@@ -7,9 +7,10 @@ use stockade_policy::{
     dispatch::{Action, Event, RefusalCause, RequestKey},
     upstream,
 };
-use stockade_protocol::{encode, record::RecordType};
+use stockade_protocol::{encode, head, record::RecordType};
 
 use super::{
+    access_log::Ending,
     answers::{self, Answer, wants_html},
     front::Host,
     pool::{State, Worker},
@@ -19,6 +20,8 @@ use crate::control::FromRelay;
 /// What a host reads where a response has to look cut: no FastCGI version, so every host takes it for an error. A connection that
 /// is merely closed is the end of a complete response to a host that does not keep connections.
 const BROKEN_RECORD: [u8; 8] = [0; 8];
+/// Why a request has no answer, in the access log.
+const RELAY_ENDS: &str = "relay-ended";
 /// Refusals of one cause are logged once in this long.
 const REFUSALS_PAUSE: Duration = Duration::from_secs(10);
 
@@ -48,6 +51,7 @@ impl State {
                 }
                 Action::Fail { request } => self.fail(request),
                 Action::NoteReplay { request } => self.note_replay(request),
+                Action::NoteSlow { request } => self.note_slow(request),
                 report => self.report(report),
             }
         }
@@ -74,11 +78,13 @@ impl State {
             | Action::TimeOut { .. }
             | Action::CutOff { .. }
             | Action::Fail { .. }
-            | Action::NoteReplay { .. } => {}
+            | Action::NoteReplay { .. }
+            | Action::NoteSlow { .. } => {}
         }
     }
 
     fn refuse(&mut self, key: RequestKey, cause: RefusalCause, retry_after: u32) {
+        self.end_slow(key);
         let now = self.clock.now();
         let again = matches!(self.refusals.logged, Some((last, at)) if last == cause && now.since(at) < REFUSALS_PAUSE);
         if again {
@@ -128,6 +134,7 @@ impl State {
 
     /// Answers a request that a worker had, or cuts its response if the head has gone out, and lets go of the worker's connection.
     pub(super) fn answer_for_worker(&mut self, key: RequestKey, answer: &Answer<'_>) {
+        self.end_slow(key);
         let (title, worker, name) = (self.title(key), self.last_worker(key), self.name());
         let Some(request) = self.requests.get_mut(key) else {
             return;
@@ -140,7 +147,7 @@ impl State {
                 "pool {name}: response to request {title} cut: {} ({worker})",
                 answer.cause
             );
-            self.cut(key);
+            self.cut(key, answer.cause);
         } else {
             self.log_answer(key, answer);
             self.answer(key, answer);
@@ -168,7 +175,7 @@ impl State {
                 self.name(),
                 answer.cause
             );
-            self.cut(key);
+            self.cut(key, answer.cause);
             self.host_gone(key);
             return;
         }
@@ -188,7 +195,13 @@ impl State {
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
-        request.host = None;
+        let unanswered = request.host.take().is_some() && !request.id.is_empty();
+        if unanswered {
+            self.log_access(key, Ending::HOST_GONE);
+        }
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
         let link = request.link.clone();
         let may_finish =
             !request.head_sent && link.as_ref().is_some_and(|link| link.body_sent.get());
@@ -216,7 +229,16 @@ impl State {
             encode::response_end(out, id, 0);
         });
         host.connection.flush();
+        let head = head::find_end(&response, 0).unwrap_or_default();
+        request.seen.status = answer.status;
+        (request.seen.sent, request.seen.head) = (response.len() as u64, head as u64);
+        request.head = response;
         let arrived = request.arrived;
+        let ours = Ending {
+            cause: Some(answer.cause),
+            whole: true,
+        };
+        self.log_access(key, ours);
         self.observe(arrived);
         self.ledger.answered(answer.status);
         if answer.status == 503 {
@@ -242,7 +264,12 @@ impl State {
     }
 
     /// Makes the host see that the response is not complete.
-    pub(super) fn cut(&mut self, key: RequestKey) {
+    pub(super) fn cut(&mut self, key: RequestKey, cause: &str) {
+        let broken = Ending {
+            cause: Some(cause),
+            whole: false,
+        };
+        self.log_access(key, broken);
         let Some((host, _)) = self
             .requests
             .get_mut(key)
@@ -257,12 +284,17 @@ impl State {
     /// The relay ends: what is not complete has to look so.
     pub(super) fn cut_all(&mut self) {
         for key in self.requests.running() {
-            if self
-                .requests
-                .get_mut(key)
-                .is_some_and(|request| request.head_sent)
-            {
-                self.cut(key);
+            let Some(request) = self.requests.get_mut(key) else {
+                continue;
+            };
+            if request.head_sent {
+                self.cut(key, RELAY_ENDS);
+            } else if !request.id.is_empty() {
+                let broken = Ending {
+                    cause: Some(RELAY_ENDS),
+                    whole: false,
+                };
+                self.log_access(key, broken);
             }
         }
     }
@@ -274,7 +306,7 @@ impl State {
             .map_or_else(|| "that has ended".to_owned(), |request| request.title())
     }
 
-    fn last_worker(&mut self, key: RequestKey) -> Cow<'static, str> {
+    pub(super) fn last_worker(&mut self, key: RequestKey) -> Cow<'static, str> {
         match self
             .requests
             .get_mut(key)

@@ -174,8 +174,8 @@ fn take(state: &mut State, host: &Rc<Host>, event: Event<'_>) {
         Event::Begin {
             id,
             role,
-            keep_conn: _,
-        } => state.begin(host, id, role),
+            keep_conn,
+        } => state.begin(host, id, role, keep_conn),
         Event::Params { id, bytes } => state.params(host, id, bytes),
         Event::ParamsEnd { id } => state.params_end(host, id),
         Event::ParamsUnfinished { id } => state.params_unfinished(host, id),

@@ -13,17 +13,22 @@
 //! - [`link`]: a connection to a worker; [`response`]: from its bytes to the host's.
 //! - [`connection`]: reading, writing and waiting, the same for both sides.
 //! - [`ledger`]: what is counted; [`reading`]: how a pool stands; [`status`], [`metrics`], [`http`]: for those who ask.
+//! - [`access_log`], [`access_file`]: a line for each request; [`slow`]: requests that run for long; [`seen`]: what is remembered for both.
+//! - [`folded`]: headers that a host has folded together; [`stderr`]: FCGI_STDERR.
 //! - [`answers`]: what the relay says by itself. [`output`]: what workers write to their pipes.
 //!
 //! It never decides (that is `stockade_policy::dispatch`), and it never starts or stops a process.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
+mod access_file;
+mod access_log;
 mod actions;
 mod address;
 mod answers;
 mod body;
 mod connection;
+mod folded;
 mod front;
 mod http;
 mod ids;
@@ -39,17 +44,25 @@ mod probe;
 mod reading;
 mod request;
 mod response;
+mod seen;
+mod slow;
 mod spool;
 mod start;
 mod status;
+mod stderr;
 mod threads;
 mod upstream;
 mod workers;
 
+/// How long the end of the relay waits for what access logs have not written.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
 /// The relay's process: runs until the supervisor says so or is gone.
 #[must_use]
 pub fn main() -> ExitCode {
-    match threads::run() {
+    let ran = threads::run();
+    access_file::finish(LAST_LINES);
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("relay: {error}");

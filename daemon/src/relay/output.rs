@@ -71,11 +71,26 @@ pub(super) async fn run(
     lines.end(|line| log_line(&pool, &worker, stream, line, &last));
 }
 
-/// Logs text that is complete in itself, line by line.
-pub(super) fn log_lines(pool: &str, worker: &str, stream: &str, text: &[u8], last: &LastLines) {
+/// Logs text that is complete in itself, line by line, as far as there is room for. How many lines it has.
+pub(super) fn log_lines(
+    pool: &str,
+    worker: &str,
+    stream: &str,
+    text: &[u8],
+    last: &LastLines,
+    room: u32,
+) -> u32 {
+    let mut count = 0_u32;
+    let mut each = |line: &[u8]| {
+        if count < room {
+            log_line(pool, worker, stream, line, last);
+        }
+        count = count.saturating_add(1);
+    };
     let mut lines = Lines::default();
-    lines.feed(text, |line| log_line(pool, worker, stream, line, last));
-    lines.end(|line| log_line(pool, worker, stream, line, last));
+    lines.feed(text, &mut each);
+    lines.end(&mut each);
+    count
 }
 
 fn log_line(pool: &str, worker: &str, stream: &str, line: &[u8], last: &LastLines) {

@@ -19,6 +19,7 @@ use stockade_protocol::encode::{self, ProtocolStatus, Role};
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use super::{
+    access_log::AccessLog,
     actions::Refusals,
     address::Address,
     front::{Host, reply},
@@ -27,6 +28,7 @@ use super::{
     link::{Link, Obituary},
     output::LastLines,
     request::Requests,
+    slow::SlowLines,
     spool::Spooled,
     upstream::Upstream,
 };
@@ -55,6 +57,10 @@ pub(super) struct State {
     pub(super) requests: Requests,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
     pub(super) refusals: Refusals,
+    pub(super) slow_lines: SlowLines,
+    pub(super) access_log: Option<AccessLog>,
+    /// It needs the heads of responses.
+    pub(super) log_wants_head: bool,
     pub(super) ledger: Ledger,
     /// What the supervisor said of the pool last.
     pub(super) plan: PoolPlan,
@@ -121,6 +127,9 @@ impl Pool {
                 requests: Requests::default(),
                 workers: BTreeMap::new(),
                 refusals: Refusals::default(),
+                slow_lines: SlowLines::default(),
+                access_log: None,
+                log_wants_head: false,
                 ledger: Ledger::default(),
                 standing: PoolState::Starting,
                 upstream: plan
@@ -285,12 +294,16 @@ impl State {
     }
 
     /// BEGIN_REQUEST.
-    pub(super) fn begin(&mut self, host: &Rc<Host>, id: u16, role: Role) {
+    pub(super) fn begin(&mut self, host: &Rc<Host>, id: u16, role: Role, keep_conn: bool) {
         if role == Role::Filter {
             self.reject(host, id, ProtocolStatus::UnknownRole);
             return;
         }
         let key = self.requests.insert(Rc::clone(host), id, role);
+        if let Some(request) = self.requests.get_mut(key) {
+            request.seen.keep_conn = keep_conn;
+            request.seen.begun = self.access_log.as_ref().map(|_| self.clock.now());
+        }
         host.active.borrow_mut().push((id, key));
     }
 

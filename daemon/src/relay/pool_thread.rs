@@ -24,6 +24,8 @@ pub(super) enum ToPool {
         listeners: Vec<OwnedFd>,
     },
     Told(PoolId, ToRelay),
+    /// The file of the pool's access log from here on.
+    AccessLog(PoolId, OwnedFd),
     /// A worker was launched; what it writes last is kept there.
     Launched(PoolId, ToRelay, LastLines),
     /// Say how the pools stand.
@@ -77,6 +79,11 @@ impl PoolThread {
                         tell(pool, message);
                     }
                 }
+                ToPool::AccessLog(id, file) => {
+                    if let Some(pool) = self.pools.get(&id) {
+                        pool.state().access_log_opened(file);
+                    }
+                }
                 ToPool::Launched(id, message, lines) => {
                     if let Some(pool) = self.pools.get(&id) {
                         worker_launched(pool, message, lines);
@@ -100,6 +107,7 @@ impl PoolThread {
             self.report.clone(),
             self.all_drained.clone(),
         );
+        pool.state().follow_access_log();
         task::spawn_local(pool::run_timer(Rc::clone(&pool)));
         for listener in listeners {
             match register(listener) {
@@ -145,6 +153,7 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
         }
         ToRelay::Begin { .. }
         | ToRelay::PoolAdded(_)
+        | ToRelay::AccessLogOpened { .. }
         | ToRelay::WorkerLaunched { .. }
         | ToRelay::StatusAsked
         | ToRelay::Drain => {}

@@ -9,7 +9,7 @@ use stockade_protocol::{
     path::script_filename,
 };
 
-use super::{front::Host, ids, link::Link, spool::Spool};
+use super::{folded, front::Host, ids, link::Link, seen::Seen, spool::Spool};
 
 /// Buffers that grew beyond this are given back when the request has ended. In bytes.
 const KEPT: usize = 16 * 1024;
@@ -67,6 +67,8 @@ pub(super) struct Request {
     pub(super) head_sent: bool,
     /// A worker that died had seen something of it.
     pub(super) was_sent: bool,
+    /// What is told of it.
+    pub(super) seen: Seen,
     /// Bytes of the response thrown away because the host is gone.
     pub(super) discarded: usize,
 }
@@ -85,6 +87,11 @@ impl Request {
         if found.unclean {
             self.params = cleaned(&self.params);
         }
+        if found.repeated
+            && let Some(params) = folded::without_repeated(&self.params)
+        {
+            self.params = params;
+        }
         if self.id.is_empty() {
             new_id.next(&mut self.id);
         }
@@ -96,6 +103,7 @@ impl Request {
 
     fn read(&mut self, params: &[u8]) -> Result<Found, Malformed> {
         let mut found = Found::default();
+        let mut headers = folded::Names::new();
         for pair in Pairs::new(params) {
             let (name, value) = pair.map_err(|_| Malformed)?;
             match name {
@@ -118,6 +126,7 @@ impl Request {
                 }
                 b"HTTP_PROXY" => found.unclean = true,
                 b"SCRIPT_FILENAME" => found.unclean |= script_filename(value) != value,
+                _ if name.starts_with(b"HTTP_") => found.repeated |= headers.again(name),
                 _ => {}
             }
         }
@@ -252,6 +261,8 @@ struct Found {
     request_id: bool,
     /// Something in the parameters is to be taken out.
     unclean: bool,
+    /// A header may have come twice.
+    repeated: bool,
 }
 
 fn number(text: &[u8]) -> Option<u64> {

@@ -13,10 +13,10 @@ use stockade_protocol::{
 use tokio::task;
 
 use super::{
+    access_log::Ending,
     answers::{self, Answer},
     connection::End,
     link::Link,
-    output,
     own_header::{passable, remove_our_header},
     pool::State,
     probe,
@@ -31,7 +31,7 @@ const ONE_READ: usize = 8 * 1024 - 128;
 const STRETCHES: usize = 16;
 
 /// What of the read buffer is to go to the host, in order.
-struct Forward {
+pub(super) struct Forward {
     stretches: [(usize, usize); STRETCHES],
     count: usize,
 }
@@ -48,7 +48,10 @@ impl Forward {
         self.count == STRETCHES
     }
 
-    fn push(&mut self, start: usize, end: usize) {
+    /// A record whose header was put right.
+    pub(super) fn push_record(&mut self, fragment: Fragment) {
+        let content = fragment.content;
+        let (start, end) = (content.start - HEADER_LEN, content.end);
         match self
             .count
             .checked_sub(1)
@@ -132,15 +135,7 @@ impl State {
                 Step::Goes
             }
             web_server::Answer::Stderr(fragment) => {
-                let text = fragment.content.of(buffer);
-                let last = self.workers.get(&link.worker);
-                output::log_lines(
-                    &self.name(),
-                    &self.worker_title(link.worker),
-                    "FCGI_STDERR",
-                    text,
-                    &last.map(|worker| worker.lines.clone()).unwrap_or_default(),
-                );
+                self.take_stderr(key, link, fragment, buffer, forward);
                 Step::Goes
             }
             web_server::Answer::End {
@@ -188,9 +183,13 @@ impl State {
             let whole = (scanned == 0)
                 .then(|| head::find_end(bytes, 0).filter(|end| *end <= limit))
                 .flatten()
-                .and_then(|end| passable(&bytes[..end]));
-            let mut status = whole;
-            if whole.is_none() {
+                .and_then(|end| passable(&bytes[..end]).map(|status| (status, end)));
+            if let Some((status, end)) = whole {
+                (request.seen.status, request.seen.head) = (status, end as u64);
+                if self.log_wants_head {
+                    request.head.extend_from_slice(&bytes[..end]);
+                }
+            } else {
                 request.head.extend_from_slice(bytes);
                 let Some(end) = head::find_end(&request.head, scanned) else {
                     return if request.head.len() > limit {
@@ -205,22 +204,26 @@ impl State {
                 let Ok(parsed) = head::parse(&request.head[..end]) else {
                     return Step::Bad("malformed-response-head");
                 };
-                status = Some(parsed.status);
+                let body = request.head.len() - end;
                 remove_our_header(&mut request.head, end);
+                request.seen.status = parsed.status;
+                request.seen.sent = request.head.len() as u64;
+                request.seen.head = (request.head.len() - body) as u64;
                 host.connection
                     .queue(|out| encode::stream(out, RecordType::Stdout, id, &request.head));
                 host.connection.flush();
             }
             request.head_sent = true;
-            self.ledger.answered(status.unwrap_or_default());
+            self.ledger.answered(request.seen.status);
             self.dispatch
                 .handle(Event::HeadReceived { request: key }, self.clock.now());
             if whole.is_none() {
                 return Step::Goes;
             }
         }
-        put_header(buffer, fragment, id);
-        forward.push(content.start - HEADER_LEN, content.end);
+        request.seen.sent += content.len() as u64;
+        put_header(buffer, RecordType::Stdout, fragment, id);
+        forward.push_record(fragment);
         Step::Goes
     }
 
@@ -245,7 +248,13 @@ impl State {
     }
 
     /// Writes to the host what is to go to it, with the end of the response when it is complete.
-    fn forward(&mut self, key: RequestKey, buffer: &[u8], forward: &mut Forward, ended: bool) {
+    pub(super) fn forward(
+        &mut self,
+        key: RequestKey,
+        buffer: &[u8],
+        forward: &mut Forward,
+        ended: bool,
+    ) {
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
@@ -318,6 +327,8 @@ impl State {
 
     /// The response is complete; the connection is kept if nothing of the request is left on it.
     fn ended(&mut self, key: RequestKey, link: &Link, left_over: bool) {
+        self.log_access(key, Ending::ANSWERED);
+        self.end_slow(key);
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
@@ -374,12 +385,14 @@ impl State {
 
     /// The worker is done with a request that nobody waited for.
     pub(super) fn left(&mut self, key: RequestKey) {
+        self.end_slow(key);
         self.requests.remove(key);
         self.tell(Event::RequestEnded { request: key });
         self.rest();
     }
 
     fn end_link(&mut self, key: RequestKey, link: &Link) {
+        self.end_slow(key);
         link.drop_it();
         self.requests.remove(key);
         self.tell(Event::RequestEnded { request: key });
@@ -468,10 +481,10 @@ impl State {
 
 /// Gives a piece of a record's content a header of its own, in the bytes before it: those of the record's header, or those that the read
 /// buffer leaves free.
-fn put_header(buffer: &mut [u8], fragment: Fragment, id: u16) {
+pub(super) fn put_header(buffer: &mut [u8], kind: RecordType, fragment: Fragment, id: u16) {
     let content = fragment.content;
     let length = u16::try_from(content.len()).expect("a fragment is a part of one record");
-    let mut header = Header::new(RecordType::Stdout, 0, length);
+    let mut header = Header::new(kind, 0, length);
     header.request_id = id;
     let patched = record::patch(&mut buffer[content.start - HEADER_LEN..], header);
     debug_assert!(patched, "a header lies before every piece of content");

@@ -12,6 +12,7 @@ use stockade_protocol::{
 };
 
 use super::{
+    access_log::Ending,
     answers,
     link::{ID, Link},
     pool::State,
@@ -51,6 +52,7 @@ impl State {
         let gone = std::mem::take(&mut request.waited)
             && (request.host.as_ref()).is_some_and(|(host, _)| host.connection.peer_left());
         if gone {
+            self.log_access(key, Ending::HOST_GONE);
             self.requests.remove(key);
             let now = self.clock.now();
             self.dispatch
@@ -66,6 +68,7 @@ impl State {
         request.handed_out = self.clock.now();
         if let (None, Some(arrived)) = (request.worker, request.arrived) {
             let waited = request.handed_out.since(arrived);
+            request.seen.waited = Some(waited);
             self.ledger.queue_wait.observe(waited);
         }
     }

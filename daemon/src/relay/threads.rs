@@ -232,6 +232,12 @@ impl Relay {
                 self.tell(pool, ToPool::Launched(pool, message, lines));
                 return Ok(());
             }
+            ToRelay::AccessLogOpened { pool } => {
+                for file in descriptors {
+                    self.tell(*pool, ToPool::AccessLog(*pool, file));
+                }
+                return Ok(());
+            }
             ToRelay::PoolChanged(plan) => plan.pool,
             ToRelay::PoolReported { pool, .. }
             | ToRelay::PoolCounted { pool, .. }

@@ -87,6 +87,7 @@ impl State {
         self.dispatch.set_settings(plan.settings.clone());
         self.plan = plan;
         self.follow_upstream();
+        self.follow_access_log();
         self.settle();
         self.rest();
     }

@@ -14,7 +14,6 @@ use stockade_policy::{
 
 use super::{
     Source,
-    pools::PoolRecord,
     shell::Shell,
     sockets,
     words::{Seconds, Why, detail},
@@ -294,8 +293,9 @@ impl Shell {
     fn finish_reload(&mut self, pool: PoolId, generation: Generation) {
         if let Some(record) = self.pools.get_mut(&pool) {
             record.finish_reload(generation);
-            let changed = ToRelay::PoolChanged(record.dispatch());
-            self.relay.tell(&changed, Vec::new());
+            for (message, descriptors) in record.changed(&self.access_logs) {
+                self.relay.tell(&message, descriptors);
+            }
         }
         let name = self.pool_name(pool);
         tracing::info!("pool {name}: reload finished: generation {generation} serves");
@@ -363,7 +363,8 @@ impl Shell {
 
     /// Tells a relay that knows nothing everything.
     pub(super) fn hand_over(&mut self) {
-        let pools = self.pools.values().flat_map(PoolRecord::handover);
+        let logs = &self.access_logs;
+        let pools = (self.pools.values()).flat_map(|record| record.handover(logs));
         let now = self.clock.now();
         let workers = self
             .workers

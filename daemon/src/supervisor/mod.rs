@@ -13,6 +13,7 @@
 //!
 //! It decides nothing about workers: that is `stockade_policy::supervision`.
 
+mod access_logs;
 mod adapter;
 mod admin;
 mod error;
@@ -50,6 +51,7 @@ use crate::{
         resolved::{Config, Kind},
     },
 };
+use access_logs::AccessLogs;
 use adapter::Adapter;
 use admin::Admin;
 use pools::PoolRecord;
@@ -108,6 +110,8 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
     let daemon = config.daemon;
     let mut adapter = Adapter::default();
     adapter.open_for(&config.pools)?;
+    let mut access_logs = AccessLogs::default();
+    access_logs.open_for(&config.pools)?;
     let spawner = Spawner::open().map_err(SupervisorError::step("open our own executable"))?;
     let runtime_dir = RuntimeDir::take(&daemon.runtime_dir, daemon.relay_user.as_ref())?;
     let mut shim = match config.shim {
@@ -141,6 +145,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
         launch_failures: BTreeMap::new(),
         spawner,
         adapter,
+        access_logs,
         runtime_dir,
         _admin: admin,
         reloads: Reloads::default(),

@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
 use stockade_policy::{Generation, PoolId, PoolState, dispatch, supervision};
 
 use super::{
+    access_logs::AccessLogs,
     error::SupervisorError,
     sockets::{self, SocketFile},
     systemd::Passed,
 };
 use crate::{
-    config::resolved::{Application, Kind, Listen, Pool},
+    config::resolved::{AccessLog, Application, Kind, Listen, Pool},
     control::{
         ToRelay,
         relay::{Lives, PoolPlan, UpstreamPlan},
@@ -182,11 +183,15 @@ impl PoolRecord {
                 queue_limit: keys.queue_limit,
                 queue_timeout: keys.queue_timeout,
                 request_timeout: keys.request_timeout,
+                slow_request: keys.logging.slow_request,
                 retry: keys.retry,
                 retry_limit: keys.retry_limit,
                 shared: matches!(keys.application, Application::Upstream(_)),
             },
             bytes: keys.bytes.clone(),
+            access_log: (keys.logging.access_log != AccessLog::Off)
+                .then(|| keys.logging.access_log_format.clone()),
+            stderr: keys.logging.stderr,
             upstream: match &keys.application {
                 Application::Upstream(addresses) => Some(UpstreamPlan {
                     addresses: addresses.clone(),
@@ -200,8 +205,32 @@ impl PoolRecord {
         }
     }
 
+    /// The relay's keys, and the file of its access log.
+    pub(super) fn changed(&self, logs: &AccessLogs) -> Vec<(ToRelay, Vec<Arc<OwnedFd>>)> {
+        let changed = (ToRelay::PoolChanged(self.dispatch()), Vec::new());
+        [changed]
+            .into_iter()
+            .chain(self.access_log_opened(logs))
+            .collect()
+    }
+
+    /// The file of the access log, if there is one.
+    pub(super) fn access_log_opened(
+        &self,
+        logs: &AccessLogs,
+    ) -> Option<(ToRelay, Vec<Arc<OwnedFd>>)> {
+        let file = logs.of(&self.serving.logging.access_log)?;
+        let pool = self.id;
+        Some((ToRelay::AccessLogOpened { pool }, vec![file]))
+    }
+
+    /// The access logs of the keys as the relay has them, and as they were read last.
+    pub(super) fn access_logs(&self) -> [&AccessLog; 2] {
+        [&self.serving, &self.latest].map(|keys| &keys.logging.access_log)
+    }
+
     /// What a new relay is told of the pool, with the descriptors of each message.
-    pub(super) fn handover(&self) -> Vec<(ToRelay, Vec<Arc<OwnedFd>>)> {
+    pub(super) fn handover(&self, logs: &AccessLogs) -> Vec<(ToRelay, Vec<Arc<OwnedFd>>)> {
         let added = (ToRelay::PoolAdded(self.dispatch()), self.listeners.clone());
         let reported = self.state.map(|state| {
             let pool = self.id;
@@ -210,6 +239,10 @@ impl PoolRecord {
         let pool = self.id;
         let lives = self.lives.clone();
         let counted = (ToRelay::PoolCounted { pool, lives }, Vec::new());
-        [added, counted].into_iter().chain(reported).collect()
+        let opened = self.access_log_opened(logs);
+        ([added].into_iter().chain(opened))
+            .chain([counted])
+            .chain(reported)
+            .collect()
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         self, ConfigErrors,
         resolved::{Config, Kind, Pool},
     },
-    control::{ToRelay, admin::Answer},
+    control::admin::Answer,
 };
 
 /// Those who wait for the end of a reload.
@@ -171,6 +171,9 @@ impl Shell {
         self.adapter
             .open_for(&config.pools)
             .map_err(|error| Refusal::new(error.exit_code(), error))?;
+        self.access_logs
+            .open_for(&config.pools)
+            .map_err(|error| Refusal::new(error.exit_code(), error))?;
         super::warn(&config);
         let waits = self.what_waits(&config);
         Ok((config.pools, waits))
@@ -192,8 +195,9 @@ impl Shell {
         let (pool, name, settings) = (record.id, record.name.clone(), record.supervision(false));
         if record.kind() == Kind::Upstream {
             record.take_over();
-            let changed = ToRelay::PoolChanged(record.dispatch());
-            self.relay.tell(&changed, Vec::new());
+            for (message, descriptors) in record.changed(&self.access_logs) {
+                self.relay.tell(&message, descriptors);
+            }
             notes.push(format!("pool {name}: the new configuration holds"));
             return;
         }

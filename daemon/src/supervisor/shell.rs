@@ -16,6 +16,7 @@ use tokio::{select, sync::mpsc, time::sleep_until};
 
 use super::{
     Source,
+    access_logs::AccessLogs,
     adapter::Adapter,
     admin::{self, Admin},
     pools::PoolRecord,
@@ -61,6 +62,7 @@ pub(super) struct Shell {
     pub(super) shim: Option<ShimProcess>,
     pub(super) spawner: Spawner,
     pub(super) adapter: Adapter,
+    pub(super) access_logs: AccessLogs,
     pub(super) runtime_dir: RuntimeDir,
     pub(super) _admin: Admin,
     /// Who waits for the end of a reload.
@@ -231,6 +233,7 @@ impl Shell {
                     refusal.log();
                 }
             }
+            Asked::ReopenLogs => self.reopen_logs(),
             Asked::Unsupported(signal) => tracing::warn!("{signal} is not supported yet: ignored"),
             Asked::Reap => self.reap_strangers(),
         }

@@ -16,7 +16,9 @@ pub(super) enum Asked {
     FastStop,
     /// HUP: read the configuration again.
     Reload,
-    /// USR1, USR2: what this version does not do.
+    /// USR1: open log files again.
+    ReopenLogs,
+    /// USR2: what this version does not do.
     Unsupported(&'static str),
     /// CHLD: a process that is not ours may have to be reaped.
     Reap,
@@ -56,7 +58,7 @@ impl Signals {
             _ = self.term.recv() => Asked::Stop,
             _ = self.int.recv() => Asked::Stop,
             _ = self.hup.recv() => Asked::Reload,
-            _ = self.usr1.recv() => Asked::Unsupported("USR1 (reopen log files)"),
+            _ = self.usr1.recv() => Asked::ReopenLogs,
             _ = self.usr2.recv() => Asked::Unsupported("USR2 (upgrade)"),
             _ = self.chld.recv() => Asked::Reap,
         }

@@ -5,6 +5,7 @@
 //! | `unread` | the body is not read |
 //! | `stdout=TEXT` `stderr=TEXT` | a line on the worker's own standard output or error |
 //! | `report=TEXT` | FCGI_STDERR |
+//! | `reports=BYTES` | so much of FCGI_STDERR, in lines of 64 bytes |
 //! | `leak=MIB` | takes memory and keeps it |
 //! | `wait=PATH` | does not go on while there is no such file |
 //! | `sleep=MS` | takes its time, deaf to everything |
@@ -194,6 +195,10 @@ impl Script {
         }
         if let Some(text) = self.get("report") {
             records::write(connection, Kind::STDERR, request.id, text.as_bytes())?;
+        }
+        for _ in 0..self.number("reports").unwrap_or_default() / 64 {
+            let line = format!("{:>63}\n", "report");
+            records::write(connection, Kind::STDERR, request.id, line.as_bytes())?;
         }
         if let Some(mebibytes) = self.number("leak") {
             for _ in 0..mebibytes {

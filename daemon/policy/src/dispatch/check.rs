@@ -104,5 +104,11 @@ impl Dispatch {
                 "a running request's deadline is waited for"
             );
         }
+        if let Some(slow) = self.earliest_slow() {
+            assert!(
+                self.next_slow.is_some_and(|check| check <= slow),
+                "a request that becomes slow is waited for"
+            );
+        }
     }
 }

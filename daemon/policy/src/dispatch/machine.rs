@@ -26,6 +26,8 @@ pub struct Dispatch {
     pub(super) random: Random,
     /// No running request's deadline is before this; there may be none at it.
     pub(super) next_check: Option<Time>,
+    /// No running request becomes slow before this; see `slow`.
+    pub(super) next_slow: Option<Time>,
     /// The latest time that was told: time does not go back.
     latest: Time,
     actions: VecDeque<Action>,
@@ -44,6 +46,7 @@ impl Dispatch {
             drain: Drain::default(),
             random: Random::new(seed),
             next_check: None,
+            next_slow: None,
             latest: Time::default(),
             actions: VecDeque::new(),
         }
@@ -54,6 +57,7 @@ impl Dispatch {
     pub fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
         self.next_check = self.earliest_deadline();
+        self.next_slow = self.earliest_slow();
     }
 
     /// Something happened.
@@ -93,6 +97,7 @@ impl Dispatch {
     pub fn handle_timeout(&mut self, now: Time) {
         let now = self.advance(now);
         self.expire_waiting(now);
+        self.note_slow(now);
         self.time_out_running(now);
         self.hand_out_waiting(now);
         self.settle_entry(now);
@@ -106,7 +111,7 @@ impl Dispatch {
     /// When to call [`handle_timeout`](Self::handle_timeout), unless something happens before; it may be for nothing.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.next_expiry(), self.next_check]
+        [self.next_expiry(), self.next_check, self.next_slow]
             .into_iter()
             .flatten()
             .min()

@@ -8,7 +8,7 @@
 //!
 //! - `machine`: the contract and the switchboard;
 //! - `waiting`: the queue's rules, refusals; `running`: from the hand-out to the end, replay, `request-timeout`;
-//!   `offers`: what becomes of a worker;
+//!   `slow`: requests that run for long; `offers`: what becomes of a worker;
 //! - `requests`, `queue`, `workers`, `ranks`, `chain`: the tables; `drain`: how fast slots become free;
 //! - `check`: what must be true between two entries.
 
@@ -21,6 +21,7 @@ mod queue;
 mod ranks;
 mod requests;
 mod running;
+mod slow;
 mod vocabulary;
 mod waiting;
 mod workers;

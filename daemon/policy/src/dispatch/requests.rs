@@ -30,6 +30,8 @@ pub(super) struct Request {
     pub(super) deaths: u32,
     /// Replays after nothing had been written.
     pub(super) unsent_replays: u32,
+    /// It was told of as slow.
+    pub(super) told_slow: bool,
     pub(super) state: State,
 }
 
@@ -48,6 +50,8 @@ pub(super) struct Run {
     pub(super) worker: Place,
     /// The place among the worker's running requests.
     pub(super) position: u32,
+    /// The hand-out.
+    pub(super) since: Time,
     /// Counted before the present stretch.
     pub(super) spent: Duration,
     pub(super) clock: Clock,
@@ -171,6 +175,7 @@ mod tests {
             sent: false,
             deaths: 0,
             unsent_replays: 0,
+            told_slow: false,
             state: State::Queued {
                 lane: Lane::Arrivals,
                 since: Time::default(),
@@ -219,6 +224,7 @@ mod tests {
         let mut run = Run {
             worker: 0,
             position: 0,
+            since: Time::default(),
             spent: Duration::from_secs(20),
             clock: Clock::Counting { since },
         };

@@ -16,6 +16,7 @@ impl Dispatch {
         let run = Run {
             worker,
             position,
+            since: now,
             spent: Duration::ZERO,
             clock: Clock::Counting { since: now },
         };
@@ -27,6 +28,7 @@ impl Dispatch {
             self.act(Action::HandOut { request, worker });
         }
         self.expect_deadline(run);
+        self.expect_slow(place);
         self.report_used_up(worker);
     }
 

@@ -36,6 +36,8 @@ pub struct Settings {
     pub queue_timeout: Limit,
     /// `request-timeout`: from the hand-out to the response head; time spent waiting for the host's body not counted.
     pub request_timeout: Limit,
+    /// `slow-request`: a request that has run this long is told of.
+    pub slow_request: Limit,
     /// `retry`.
     pub retry: Retry,
     /// `retry-limit`: replays of one request.
@@ -188,6 +190,11 @@ pub enum Action {
     /// The replay of a request was decided (it waits before all new ones, or is handed out in the same breath): log and
     /// count it.
     NoteReplay {
+        /// The request.
+        request: RequestKey,
+    },
+    /// `slow-request`: say that it has run this long, and goes on. Once for each request.
+    NoteSlow {
         /// The request.
         request: RequestKey,
     },

@@ -27,6 +27,7 @@ impl Dispatch {
             sent: false,
             deaths: 0,
             unsent_replays: 0,
+            told_slow: false,
             state: State::Queued {
                 lane: Lane::Arrivals,
                 since: now,

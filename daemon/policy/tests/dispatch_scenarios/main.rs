@@ -3,5 +3,6 @@
 mod queue;
 mod replay;
 mod running;
+mod slow;
 mod timeline;
 mod workers;

@@ -18,6 +18,7 @@ pub(crate) fn settings() -> Settings {
         queue_limit: 10,
         queue_timeout: Limit::of(Duration::from_secs(1)),
         request_timeout: Limit::of(Duration::from_secs(5)),
+        slow_request: Limit::OFF,
         retry: Retry::Idempotent,
         retry_limit: 1,
         shared: false,
@@ -172,6 +173,7 @@ impl World {
             "queue-limit" => self.settings.queue_limit = small(value),
             "queue-timeout" => self.settings.queue_timeout = limit,
             "request-timeout" => self.settings.request_timeout = limit,
+            "slow-request" => self.settings.slow_request = limit,
             "retry" => {
                 self.settings.retry = match value {
                     "off" => Retry::Off,
@@ -204,6 +206,7 @@ impl World {
             Action::CutOff { request } => format!("cut {}", name(request)),
             Action::Fail { request } => format!("502 {}", name(request)),
             Action::NoteReplay { request } => format!("replay {}", name(request)),
+            Action::NoteSlow { request } => format!("slow {}", name(request)),
             Action::ReportServed { worker } => format!("served {worker}"),
             Action::ReportMaximumRequests { worker } => format!("maximum {worker}"),
             Action::ReportTimedOut { worker } => format!("timed-out {worker}"),

@@ -51,6 +51,11 @@ impl Model {
                 self.replays.push_back(request);
                 self.live(request).life = Life::Waiting { since };
             }
+            Action::NoteSlow { request } => {
+                let slow = self.slow_at(request).expect("it runs, and was not told of");
+                assert!(slow <= self.now, "told of as slow before its time");
+                self.live(request).slow = true;
+            }
             Action::ReportServed { worker } => self.judge_report(worker, "served"),
             Action::ReportMaximumRequests { worker } => self.judge_report(worker, "maximum"),
             Action::ReportTimedOut { worker } => self.judge_report(worker, "timed-out"),
@@ -79,6 +84,11 @@ impl Model {
                 assert!(
                     deadline.is_none_or(|at| at > self.now),
                     "{key:?} missed its deadline"
+                );
+                let slow = self.slow_at(*key);
+                assert!(
+                    slow.is_none_or(|at| at > self.now),
+                    "{key:?} is slow, and nobody was told"
                 );
             }
         }
@@ -119,7 +129,8 @@ impl Model {
         let deadline = self
             .requests
             .keys()
-            .filter_map(|key| self.deadline(*key))
+            .flat_map(|key| [self.deadline(*key), self.slow_at(*key)])
+            .flatten()
             .min();
         if let Some(deadline) = deadline {
             let told = poll_timeout.expect("a deadline is waited for");
@@ -142,6 +153,7 @@ impl Model {
         let counting_since = Some(self.now);
         self.live(request).life = Life::Running(Run {
             worker,
+            since: self.now,
             head: false,
             spent: Duration::ZERO,
             counting_since,

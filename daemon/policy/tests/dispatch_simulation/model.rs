@@ -22,6 +22,8 @@ pub(crate) struct Model {
 pub(crate) struct Request {
     pub(crate) idempotent: bool,
     pub(crate) host_gone: bool,
+    /// It was told of as slow.
+    pub(crate) slow: bool,
     /// How it failed so far: had something been sent?
     pub(crate) failures: Vec<bool>,
     pub(crate) life: Life,
@@ -45,6 +47,7 @@ pub(crate) enum Life {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Run {
     pub(crate) worker: WorkerId,
+    pub(crate) since: Time,
     pub(crate) head: bool,
     pub(crate) spent: Duration,
     pub(crate) counting_since: Option<Time>,
@@ -114,6 +117,7 @@ impl Model {
                     Request {
                         idempotent,
                         host_gone: false,
+                        slow: false,
                         failures: Vec::new(),
                         life: Life::Waiting { since },
                     },
@@ -145,6 +149,18 @@ impl Model {
                 Some(run.counting_since?.after(limit.saturating_sub(run.spent)))
             }
             Life::Failed { .. } | Life::Overdue => None,
+        }
+    }
+
+    /// When it is to be told of as slow.
+    pub(crate) fn slow_at(&self, key: RequestKey) -> Option<Time> {
+        match self.requests[&key] {
+            Request {
+                slow: false,
+                life: Life::Running(run),
+                ..
+            } => self.settings.slow_request.deadline(run.since),
+            _ => None,
         }
     }
 

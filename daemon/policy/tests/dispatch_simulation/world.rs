@@ -349,11 +349,12 @@ fn some_settings(random: &mut Random) -> Settings {
         0 => Limit::OFF,
         _ => Limit::of(Duration::from_millis(1 + random.below(longest))),
     };
-    let (queue_timeout, request_timeout) = (limit(3_000), limit(6_000));
+    let (queue_timeout, request_timeout, slow_request) = (limit(3_000), limit(6_000), limit(3_000));
     Settings {
         queue_limit: below(random, 12),
         queue_timeout,
         request_timeout,
+        slow_request,
         retry: match random.below(6) {
             0 => Retry::Off,
             1 => Retry::Unsent,

@@ -7,8 +7,12 @@ use stockade_policy::{Backoff, Limit, dispatch::Retry};
 use super::{Imagined, read};
 use crate::config::{
     System,
+    access_log::Format,
     errors::Place,
-    resolved::{Account, Application, Bytes, Config, Daemon, Listen, LogLevel, Pool, SocketOwner},
+    resolved::{
+        AccessLog, Account, Application, Bytes, Config, Daemon, Listen, LogLevel, Logging, Pool,
+        SocketOwner, Stderr,
+    },
 };
 
 const SMALLEST: &str = "[pool.blog]\nlisten = [\"unix:/run/blog.sock\"]\nwsgi = \"blog.wsgi:application\"\nuser = \"blog\"\n";
@@ -95,6 +99,7 @@ fn everything_has_a_default() {
                 maximum: seconds(60),
             },
             bytes: default_bytes(),
+            logging: default_logging(),
         }],
         shim: None,
         place: Place::Top,
@@ -112,6 +117,15 @@ fn default_bytes() -> Bytes {
         header_limit: 64 << 10,
         header_buffer_size: 32 << 10,
         response_buffer_size: 1 << 20,
+    }
+}
+
+fn default_logging() -> Logging {
+    Logging {
+        access_log: AccessLog::Off,
+        access_log_format: Format::default(),
+        slow_request: Limit::OFF,
+        stderr: Stderr::Log,
     }
 }
 

@@ -48,6 +48,15 @@ fn files() {
 }
 
 #[test]
+fn logging() {
+    check(
+        include_str!("mistakes/logging.txt"),
+        &Imagined::root(),
+        |text| format!("{BLOG}{text}"),
+    );
+}
+
+#[test]
 fn accounts() {
     check(
         include_str!("mistakes/accounts.txt"),

@@ -38,9 +38,14 @@ lang = "off"
 environment = { LC_ALL = "de_DE.UTF-8", "odd name" = "1" }
 graceful-timeout = "1500ms"
 request-timeout = "1h"
+access-log = "here/access.log"
+access-log-format = '%h "%r" 100%%'
+slow-request = "5s"
 
 [pool.forms]
 listen = ["systemd:forms"]
+access-log = "-"
+stderr = "both"
 command = ["php-cgi", "-n"]
 maximum-requests = 500
 retry = "unsent"
@@ -98,6 +103,10 @@ fn it_says_where_each_value_comes_from() {
         ("runtime-dir = \"/etc/stockade/here\"", "set"),
         ("shutdown-timeout = \"90s\"", "set"),
         ("\"odd name\" = \"1\"", "set"),
+        ("access-log = \"/etc/stockade/here/access.log\"", "set"),
+        ("access-log-format = '%h \"%r\" 100%%'", "set"),
+        ("access-log = \"-\"", "set"),
+        ("slow-request = \"off\"", "default"),
         ("relay-threads = 2", "default"),
         ("queue-timeout = \"off\"", "[defaults]"),
         ("request-timeout = \"1h\"", "set"),
