@@ -388,17 +388,28 @@ fn trap_31_hosts_are_refused_the_roles_that_there_are_not() {
 
 #[test]
 fn trap_33_hosts_may_open_so_many_requests_on_a_connection_and_no_more() {
-    let stockade = Stockade::scripted("processes = 1");
-    let mut host = stockade.connect();
-    let mut bytes = Vec::new();
-    for id in 1..=300 {
-        encode::begin_request(&mut bytes, id, Role::Responder, true);
+    let stockade = Stockade::scripted("processes = 2");
+    stockade.wait_ready("app", 2);
+    let gate = stockade.site.path().join("gate");
+    let query = format!("wait={}", gate.display());
+    // 16 without parameters; 256 in all
+    for (requests, open) in [(false, 16), (true, 256)] {
+        let mut host = stockade.connect();
+        let mut bytes = Vec::new();
+        for id in 1..=300 {
+            if requests {
+                bytes.extend(fcgi::request(id, "GET", &query, &[]));
+            } else {
+                encode::begin_request(&mut bytes, id, Role::Responder, true);
+            }
+        }
+        host.write(&bytes).unwrap();
+        // each of the others is refused
+        for id in open + 1..=300 {
+            assert_eq!(answer_to(&mut host, id).ended, Some(1), "CANT_MPX_CONN");
+        }
     }
-    host.write(&bytes).unwrap();
-    // 256 are open; each of the others is refused
-    for id in 257..=300 {
-        assert_eq!(answer_to(&mut host, id).ended, Some(1), "CANT_MPX_CONN");
-    }
+    fs::write(gate, "").unwrap();
     assert_eq!(stockade.connect().get("").status(), 200);
 }
 

@@ -106,6 +106,16 @@ impl Fcgi {
         Self { stream }
     }
 
+    /// The bare connection.
+    pub(crate) fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+
+    /// Another handle of the connection.
+    pub(crate) fn try_clone(&self) -> UnixStream {
+        self.stream.try_clone().expect("there are descriptors left")
+    }
+
     /// GET with this query string, on a connection that is kept, and its answer.
     pub(crate) fn get(&mut self, query: &str) -> Answer {
         self.ask("GET", query, &[])

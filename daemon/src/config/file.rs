@@ -14,6 +14,7 @@ use toml::{
 use super::{
     access_log::Format,
     application,
+    clients::Network,
     errors::{Fault, Place, Problem, Problems},
     resolved::{AccessLog, Listen, LogLevel, Stderr},
     sizes::{Ceiling, Size},
@@ -170,6 +171,7 @@ keys! {
         socket_group = "socket-group": String,
         socket_mode = "socket-mode": Mode,
         listen_backlog = "listen-backlog": Whole<1, 2_147_483_647>,
+        allowed_clients = "allowed-clients": Vec<Spanned<Network>>,
         wsgi = "wsgi": String,
         command = "command": Vec<Spanned<Word>>,
         upstream = "upstream": Vec<Spanned<UpstreamAddress>>,
@@ -188,6 +190,10 @@ keys! {
         mount = "mount": Mount,
         startup_timeout = "startup-timeout": Limit,
         request_timeout = "request-timeout": Limit,
+        response_timeout = "response-timeout": Limit,
+        total_timeout = "total-timeout": Limit,
+        connect_timeout = "connect-timeout": Period,
+        socket_timeout = "socket-timeout": Limit,
         queue_timeout = "queue-timeout": Limit,
         queue_limit = "queue-limit": Whole<0, 1_000_000>,
         graceful_timeout = "graceful-timeout": Limit,
@@ -211,10 +217,10 @@ keys! {
         slow_request = "slow-request": Limit,
     }
     later:
-        "allowed-clients" "asgi" "environment-file" "inherit-environment" "parameters"
+        "asgi" "environment-file" "inherit-environment" "parameters"
         "display-name" "stop-signal" "concurrency" "connections" "multiplex" "preload" "warm-up" "refork-after"
-        "stack-size" "switch-interval" "scale" "response-timeout" "total-timeout" "interrupt-timeout"
-        "eviction-timeout" "deadlock-timeout" "inactivity-timeout" "connect-timeout" "socket-timeout" "probe"
+        "stack-size" "switch-interval" "scale" "interrupt-timeout"
+        "eviction-timeout" "deadlock-timeout" "inactivity-timeout" "probe"
         "restart-interval" "maximum-memory" "cpu-time-limit" "supplementary-groups" "chroot" "cpu-priority"
         "memory-limit" "virtual-memory-limit" "open-files" "core-size" "script-user" "script-group"
         "no-new-privileges" "private-tmp" "read-only-paths" "read-write-paths" "cgroup" "reload"

@@ -211,6 +211,7 @@ fn of_sockets(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry> {
         Ok(Some(user)) => user.name,
         Ok(None) | Err(_) => uid.to_string(),
     };
+    let tcp = (pool.listen.iter()).any(|address| !matches!(address, Listen::Unix(_)));
     let group = |gid| group_name(gid, surroundings);
     let socket = pool.socket;
     vec![
@@ -225,6 +226,10 @@ fn of_sockets(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry> {
         ),
         ("socket-mode", unix.then(|| mode(socket.mode)).flatten()),
         ("listen-backlog", number(pool.listen_backlog)),
+        (
+            "allowed-clients",
+            strings(&pool.allowed_clients).filter(|_| tcp),
+        ),
     ]
 }
 
@@ -256,6 +261,10 @@ fn of_limits(pool: &Pool) -> Vec<Entry> {
     vec![
         ("startup-timeout", limit(pool.startup_timeout)),
         ("request-timeout", limit(pool.request_timeout)),
+        ("response-timeout", limit(pool.deadlines.response_timeout)),
+        ("total-timeout", limit(pool.deadlines.total_timeout)),
+        ("connect-timeout", time(pool.deadlines.connect_timeout)),
+        ("socket-timeout", limit(pool.deadlines.socket_timeout)),
         ("queue-timeout", limit(pool.queue_timeout)),
         ("queue-limit", number(pool.queue_limit)),
         ("graceful-timeout", limit(pool.graceful_timeout)),

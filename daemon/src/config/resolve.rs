@@ -10,7 +10,7 @@ use stockade_policy::{Backoff, Limit, dispatch::Retry};
 use toml::Spanned;
 
 use super::{
-    accounts, application, bytes,
+    accounts, application, bytes, clients, deadlines,
     errors::{Fault, Place, Problem, Problems},
     file::{DaemonKeys, File, Given, PoolKeys, PoolTable},
     logging,
@@ -191,6 +191,8 @@ fn pool(
         Some(_) => Some(Vec::new()),
         None => problems.keep(listen(table, folder)),
     };
+    let allowed_clients = clients::allowed_clients(keys, listen.as_deref().unwrap_or_default());
+    let allowed_clients = problems.keep(allowed_clients);
     let account = match keys.upstream {
         Some(_) => Some(None),
         None => problems.keep(accounts::worker(table, surroundings)),
@@ -204,6 +206,7 @@ fn pool(
     let backoff = problems.keep(backoff(table));
     let bytes = problems.keep(bytes::bytes(keys, base, surroundings));
     let logging = problems.keep(logging::logging(keys, folder, surroundings));
+    let deadlines = problems.keep(deadlines::deadlines(keys));
     let (account, application) = (account?, application?);
     let own = accounts::own(surroundings);
     let environment = application::environment(keys, &application, account.as_ref(), &own);
@@ -216,6 +219,7 @@ fn pool(
         listen_backlog: value(keys.listen_backlog.as_ref(), |given| given.0, 4096)
             .try_into()
             .unwrap_or(i32::MAX),
+        allowed_clients: allowed_clients?,
         application,
         mount: value(keys.mount.as_ref(), |given| given.0.clone(), String::new()),
         processes,
@@ -226,13 +230,10 @@ fn pool(
         environment,
         startup_timeout: limit(keys.startup_timeout.as_ref(), Duration::from_secs(15)),
         request_timeout,
+        deadlines: deadlines?,
         queue_timeout: limit(keys.queue_timeout.as_ref(), Duration::from_secs(45)),
         queue_limit: value(keys.queue_limit.as_ref(), |given| given.0, 1000),
-        graceful_timeout: value(
-            keys.graceful_timeout.as_ref(),
-            |given| *given,
-            Limit(request_timeout.0.map(|limit| limit + GRACE)),
-        ),
+        graceful_timeout: graceful_timeout(keys, request_timeout),
         shutdown_timeout: period(keys.shutdown_timeout.as_ref(), Duration::from_secs(5)),
         maximum_requests: value(keys.maximum_requests.as_ref(), |given| given.0, 0),
         retry: value(keys.retry.as_ref(), |given| *given, Retry::Idempotent),
@@ -241,6 +242,14 @@ fn pool(
         bytes: bytes?,
         logging: logging?,
     })
+}
+
+fn graceful_timeout(keys: &PoolKeys, request_timeout: Limit) -> Limit {
+    value(
+        keys.graceful_timeout.as_ref(),
+        |given| *given,
+        Limit(request_timeout.0.map(|limit| limit + GRACE)),
+    )
 }
 
 /// `processes` and `threads`; an upstream has a process for each address.
@@ -421,7 +430,7 @@ pub(super) fn limit(given: Option<&Given<Limit>>, default: Duration) -> Limit {
     value(given, |given| *given, Limit::of(default))
 }
 
-fn period(given: Option<&Given<Period>>, default: Duration) -> Duration {
+pub(super) fn period(given: Option<&Given<Period>>, default: Duration) -> Duration {
     value(given, |given| given.0, default)
 }
 

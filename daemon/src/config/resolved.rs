@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use stockade_policy::{Backoff, Limit, dispatch::Retry};
 
@@ -81,6 +82,8 @@ pub struct Pool {
     pub socket: SocketOwner,
     /// `listen-backlog`.
     pub listen_backlog: i32,
+    /// `allowed-clients`: of TCP connections.
+    pub allowed_clients: Vec<IpNet>,
     /// What runs.
     pub application: Application,
     /// `mount`, without a slash at its end: "" is the root.
@@ -101,6 +104,8 @@ pub struct Pool {
     pub startup_timeout: Limit,
     /// `request-timeout`.
     pub request_timeout: Limit,
+    /// How long a response and a connection may take.
+    pub deadlines: Deadlines,
     /// `queue-timeout`.
     pub queue_timeout: Limit,
     /// `queue-limit`.
@@ -157,6 +162,19 @@ pub enum Stderr {
     Host,
     /// To both.
     Both,
+}
+
+/// How long a response and a connection may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// `response-timeout`.
+    pub response_timeout: Limit,
+    /// `total-timeout`.
+    pub total_timeout: Limit,
+    /// `connect-timeout`; not zero.
+    pub connect_timeout: Duration,
+    /// `socket-timeout`.
+    pub socket_timeout: Limit,
 }
 
 /// What the relay holds of requests and responses, in bytes.

@@ -300,14 +300,6 @@ impl Value for Listen {
             ));
         }
         let address = tcp(text).ok_or_else(|| must_be(value, wanted))?;
-        if !address.ip().is_loopback() {
-            return Err(wrong(
-                value,
-                format!(
-                    "is {text:?}, which other machines can reach, and `allowed-clients` is not supported yet: use 127.0.0.1 or [::1]"
-                ),
-            ));
-        }
         Ok(Self::Tcp(address))
     }
 }
@@ -451,7 +443,7 @@ pub(super) fn is_off(value: &Spanned<DeValue<'_>>) -> bool {
     matches!(value.get_ref(), DeValue::String(text) if text == "off")
 }
 
-fn string<'a>(value: &'a Spanned<DeValue<'_>>, wanted: &str) -> Result<&'a str, Wrong> {
+pub(super) fn string<'a>(value: &'a Spanned<DeValue<'_>>, wanted: &str) -> Result<&'a str, Wrong> {
     match value.get_ref() {
         DeValue::String(text) => Ok(text),
         _ => Err(must_be(value, wanted)),

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use stockade_policy::{Backoff, Generation, PoolId, PoolState, WorkerId, dispatch};
+use stockade_policy::{Backoff, Generation, Limit, PoolId, PoolState, WorkerId, dispatch};
 
 use super::status::Processes;
 use crate::config::{
@@ -35,6 +36,12 @@ pub struct PoolPlan {
     pub access_log: Option<Format>,
     /// Where FCGI_STDERR of workers goes.
     pub stderr: Stderr,
+    /// `allowed-clients`: of TCP connections.
+    pub allowed_clients: Vec<IpNet>,
+    /// `connect-timeout`.
+    pub connect_timeout: Duration,
+    /// `socket-timeout`.
+    pub socket_timeout: Limit,
     /// Where the processes listen, when they are somebody else's.
     pub upstream: Option<UpstreamPlan>,
 }

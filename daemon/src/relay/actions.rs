@@ -1,10 +1,10 @@
 //! Does what the machine says, and answers for requests that have no worker to answer for them.
 
-use std::{borrow::Cow, io::IoSlice, time::Duration};
+use std::{borrow::Cow, io::IoSlice};
 
 use stockade_policy::{
     Time, WorkerId,
-    dispatch::{Action, Event, RefusalCause, RequestKey},
+    dispatch::{Action, Event, RefusalCause, RequestKey, TimeoutCause},
     upstream,
 };
 use stockade_protocol::{encode, head, record::RecordType};
@@ -12,6 +12,7 @@ use stockade_protocol::{encode, head, record::RecordType};
 use super::{
     access_log::Ending,
     answers::{self, Answer, wants_html},
+    episode::Episode,
     front::Host,
     pool::{State, Worker},
 };
@@ -19,17 +20,15 @@ use crate::control::FromRelay;
 
 /// What a host reads where a response has to look cut: no FastCGI version, so every host takes it for an error. A connection that
 /// is merely closed is the end of a complete response to a host that does not keep connections.
-const BROKEN_RECORD: [u8; 8] = [0; 8];
+pub(super) const BROKEN_RECORD: [u8; 8] = [0; 8];
 /// Why a request has no answer, in the access log.
 const RELAY_ENDS: &str = "relay-ended";
-/// Refusals of one cause are logged once in this long.
-const REFUSALS_PAUSE: Duration = Duration::from_secs(10);
 
-/// When refusals were last logged, and how many were not.
+/// The refusals of one cause after another.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    logged: Option<(RefusalCause, Time)>,
-    silent: u64,
+    cause: Option<RefusalCause>,
+    episode: Episode,
 }
 
 impl State {
@@ -43,9 +42,8 @@ impl State {
                     cause,
                     retry_after,
                 } => self.refuse(request, cause, retry_after),
-                Action::TimeOut { request } => {
-                    self.answer_for_worker(request, &answers::REQUEST_TIMEOUT);
-                }
+                Action::TimeOut { request, cause } => self.time_out(request, cause),
+                Action::AskResponse { request } => self.say_heard(request),
                 Action::CutOff { request } => {
                     self.answer_for_worker(request, &answers::GRACEFUL_TIMEOUT);
                 }
@@ -76,6 +74,7 @@ impl State {
             Action::HandOut { .. }
             | Action::Refuse { .. }
             | Action::TimeOut { .. }
+            | Action::AskResponse { .. }
             | Action::CutOff { .. }
             | Action::Fail { .. }
             | Action::NoteReplay { .. }
@@ -86,16 +85,10 @@ impl State {
     fn refuse(&mut self, key: RequestKey, cause: RefusalCause, retry_after: u32) {
         self.end_slow(key);
         let now = self.clock.now();
-        let again = matches!(self.refusals.logged, Some((last, at)) if last == cause && now.since(at) < REFUSALS_PAUSE);
-        if again {
-            self.refusals.silent += 1;
-        } else {
-            let silent = std::mem::take(&mut self.refusals.silent);
-            self.refusals.logged = Some((cause, now));
-            let more = match silent {
-                0 => String::new(),
-                silent => format!(" ({silent} more were refused since the last such line)"),
-            };
+        if self.refusals.cause.replace(cause) != Some(cause) {
+            self.refusals.episode.begin_anew();
+        }
+        if let Some(more) = self.refusals.episode.happened(now) {
             let (name, title) = (self.name(), self.title(key));
             tracing::warn!("pool {name}: request {title} refused with 503: {cause}{more}");
         }
@@ -108,6 +101,31 @@ impl State {
             },
         );
         self.requests.remove(key);
+    }
+
+    fn time_out(&mut self, key: RequestKey, cause: TimeoutCause) {
+        let answer = match cause {
+            TimeoutCause::RequestTimeout => &answers::REQUEST_TIMEOUT,
+            TimeoutCause::ResponseTimeout => &answers::RESPONSE_TIMEOUT,
+            TimeoutCause::TotalTimeout => &answers::TOTAL_TIMEOUT,
+        };
+        self.answer_for_worker(key, answer);
+    }
+
+    /// Tells the machine when something came from the request's worker last, or there was no room for it.
+    fn say_heard(&mut self, key: RequestKey) {
+        let now = self.clock.now();
+        let at = self
+            .requests
+            .get_mut(key)
+            .map(|request| match &request.link {
+                Some(link) if link.connection.paused() => now,
+                Some(link) => request.heard.max(link.room.get()),
+                None => request.heard,
+            });
+        let at = at.unwrap_or_default();
+        self.dispatch
+            .handle(Event::ResponseHeard { request: key, at }, now);
     }
 
     fn fail(&mut self, key: RequestKey) {

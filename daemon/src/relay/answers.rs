@@ -56,6 +56,12 @@ pub(super) const BODY_CUT_SHORT: Answer<'_> = Answer {
     cause: "body-cut-short",
     retry_after: None,
 };
+/// `socket-timeout`: the host has sent no more of what it has begun.
+pub(super) const SOCKET_TIMEOUT: Answer<'_> = Answer {
+    status: 408,
+    cause: "socket-timeout",
+    retry_after: None,
+};
 /// The worker ended before the response head.
 pub(super) const WORKER_DIED: Answer<'_> = Answer {
     status: 502,
@@ -78,6 +84,18 @@ pub(super) const QUEUE_LIMIT: Answer<'_> = Answer {
 pub(super) const REQUEST_TIMEOUT: Answer<'_> = Answer {
     status: 504,
     cause: "request-timeout",
+    retry_after: None,
+};
+/// `response-timeout`; its head has gone out.
+pub(super) const RESPONSE_TIMEOUT: Answer<'_> = Answer {
+    status: 504,
+    cause: "response-timeout",
+    retry_after: None,
+};
+/// `total-timeout`.
+pub(super) const TOTAL_TIMEOUT: Answer<'_> = Answer {
+    status: 504,
+    cause: "total-timeout",
     retry_after: None,
 };
 /// `graceful-timeout` or `eviction-timeout` ended the worker.
@@ -134,6 +152,8 @@ pub(super) fn wants_html(accept: Option<&[u8]>) -> bool {
 fn reason(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
         431 => "Request Header Fields Too Large",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
@@ -145,6 +165,8 @@ fn reason(status: u16) -> &'static str {
 fn advice(status: u16) -> &'static str {
     match status {
         400 => "The request was malformed.",
+        408 => "The request did not come to its end.",
+        413 => "The request is too large.",
         431 => "The request's header is too large.",
         502 => "The application failed before it answered.",
         503 => {

@@ -39,6 +39,7 @@ impl State {
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
+        request.params_ended = true;
         let Ok(idempotent) = request.read_params(&mut self.ids) else {
             self.turn_away(key, &answers::MALFORMED);
             return;
@@ -160,7 +161,8 @@ impl State {
         self.rest();
         let (mut full, mut awaited) = (None, false);
         // a host that does not read is not answered without end
-        let mut ahead = host.connection.waiting() > self.plan.bytes.response_buffer_size;
+        let mut ahead = host.connection.waiting() > self.plan.bytes.response_buffer_size
+            || host.does_not_take_replies();
         let held = self.plan.bytes.request_buffer_size;
         let mut index = 0;
         while let Some(key) = host.active_at(index) {
@@ -191,13 +193,16 @@ impl State {
 
     /// A host took all that waited for it: its workers may be read again.
     pub(super) fn host_drained(&mut self, host: &Host) {
+        host.took_all();
         host.connection.resume();
+        let now = self.clock.now();
         for (_, key) in host.active.borrow().iter() {
             if let Some(link) = self
                 .requests
                 .get_mut(*key)
                 .and_then(|request| request.link.as_ref())
             {
+                link.room.set(now);
                 link.connection.resume();
             }
         }
@@ -212,6 +217,7 @@ impl State {
         let awaited = !request.body_ended && link.connection.waiting() == 0;
         if awaited != request.body_awaited {
             request.body_awaited = awaited;
+            request.heard = self.clock.now();
             let event = if awaited {
                 Event::BodyAwaited { request: key }
             } else {

@@ -13,17 +13,18 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use nix::sys::socket::{self, MsgFlags, Shutdown, recv, shutdown};
+use nix::{
+    libc,
+    sys::socket::{self, MsgFlags, Shutdown, recv, setsockopt, shutdown, sockopt},
+};
 use stockade_protocol::record::HEADER_LEN;
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::address::established;
+use super::{address::established, outbox::Outbox};
 use crate::descriptor::register;
 
 /// Bytes taken in one read.
 const READ_SIZE: usize = 64 * 1024;
-/// An outbox that grew beyond this is given back when it is empty.
-const OUTBOX_KEPT: usize = 16 * 1024;
 
 thread_local! {
     /// What a read goes into. Used up before the next read of any connection; the first [`HEADER_LEN`] bytes are left
@@ -92,12 +93,6 @@ enum Then {
     Close,
 }
 
-#[derive(Debug, Default)]
-struct Outbox {
-    bytes: Vec<u8>,
-    sent: usize,
-}
-
 impl Connection {
     /// Registers a connected, non-blocking socket with this thread's runtime.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
@@ -140,12 +135,7 @@ impl Connection {
                 }
             }
         }
-        let mut skip = written;
-        for part in parts {
-            let rest = part.get(skip..).unwrap_or_default();
-            skip = skip.saturating_sub(part.len());
-            outbox.bytes.extend_from_slice(rest);
-        }
+        outbox.append(parts, written);
         if outbox.waiting() > 0 {
             drop(outbox);
             self.owes_drained.set(true);
@@ -157,7 +147,7 @@ impl Connection {
     /// Puts bytes into the outbox without writing yet; see [`Connection::flush`].
     pub(super) fn queue(&self, put: impl FnOnce(&mut Vec<u8>)) {
         if !self.deaf.get() {
-            put(&mut self.outbox.borrow_mut().bytes);
+            put(self.outbox.borrow_mut().end());
         }
     }
 
@@ -211,6 +201,11 @@ impl Connection {
         self.paused.set(true);
     }
 
+    /// Whether nothing is read.
+    pub(super) fn paused(&self) -> bool {
+        self.paused.get()
+    }
+
     /// Reads again.
     pub(super) fn resume(&self) {
         if self.paused.replace(false) {
@@ -236,6 +231,28 @@ impl Connection {
     /// Whether anything more is to be answered on it.
     pub(super) fn open(&self) -> bool {
         self.then.get() == Then::Stay
+    }
+
+    /// Whether our side has ended, or is to, and the peer's end is waited for.
+    pub(super) fn awaits_close(&self) -> bool {
+        matches!(self.then.get(), Then::EndOutput | Then::AwaitClose)
+    }
+
+    /// Puts `end` in the place of the records of which nothing was sent, and closes it when the peer has taken that.
+    pub(super) fn cut(&self, end: &[u8]) {
+        self.outbox.borrow_mut().cut(end);
+        self.close();
+    }
+
+    /// Closes a TCP connection now; the peer is told that it is broken, whatever of it is still unread there.
+    pub(super) fn reset(&self) {
+        let at_once = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        // at worst it is only closed
+        setsockopt(&self.socket, sockopt::Linger, &at_once).unwrap_or_default();
+        self.abort();
     }
 
     /// Closes it now; what waits is thrown away.
@@ -296,30 +313,6 @@ impl Connection {
             if self.flush() == 0 && !self.deaf.get() {
                 ready.clear_ready();
             }
-        }
-    }
-}
-
-impl Outbox {
-    fn waiting(&self) -> usize {
-        self.bytes.len() - self.sent
-    }
-
-    fn rest(&self) -> &[u8] {
-        self.bytes.get(self.sent..).unwrap_or_default()
-    }
-
-    fn took(&mut self, count: usize) {
-        self.sent += count;
-        if self.waiting() == 0 {
-            self.sent = 0;
-            self.bytes.clear();
-            if self.bytes.capacity() > OUTBOX_KEPT {
-                self.bytes = Vec::new();
-            }
-        } else if self.sent > self.waiting() {
-            self.bytes.drain(..self.sent);
-            self.sent = 0;
         }
     }
 }

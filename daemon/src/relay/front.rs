@@ -9,7 +9,7 @@ use std::{
 
 use stockade_policy::dispatch::RequestKey;
 use stockade_protocol::{
-    application::{Application, Event, Limits},
+    application::{Application, ApplicationError, Event, Limits},
     encode::{self, ProtocolStatus},
     record::HEADER_LEN,
     values::Values,
@@ -19,20 +19,30 @@ use super::{
     connection::{Connection, End, Peer, drive},
     listener::Place,
     pool::{Pool, State},
+    socket_timeout::Watch,
 };
 
 /// Requests at a time on one connection.
 const REQUESTS_LIMIT: usize = 256;
 
+/// A host is not read while it has not taken so much of what we say to it beside answers. In bytes.
+const REPLIES: usize = 64 * 1024;
+
 /// One connection of a host.
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) connection: Connection,
+    /// It can be reset.
+    pub(super) tcp: bool,
     application: RefCell<Application>,
     /// Ids whose answer has been written, to be told to `application` when it is not busy.
     finished: RefCell<Vec<u16>>,
     /// The requests that have not ended, by their ids.
     pub(super) active: RefCell<Vec<(u16, RequestKey)>>,
+    /// What we have said to it beside answers since it last took everything, in bytes.
+    replied: Cell<usize>,
+    /// For `socket-timeout`.
+    pub(super) watch: Cell<Watch>,
     /// Its place in the pool's list.
     pub(super) number: Cell<usize>,
     _place: Place,
@@ -41,16 +51,24 @@ pub(super) struct Host {
 
 impl Host {
     /// Serves a connection that was accepted, in a task of its own.
-    pub(super) fn serve(pool: &Rc<Pool>, socket: OwnedFd, place: Place) -> io::Result<()> {
+    pub(super) fn serve(
+        pool: &Rc<Pool>,
+        socket: OwnedFd,
+        tcp: bool,
+        place: Place,
+    ) -> io::Result<()> {
         let params = pool.state().plan.bytes.header_limit;
         let host = Rc::new(Self {
             connection: Connection::new(socket)?,
+            tcp,
             application: RefCell::new(Application::new(Limits {
                 params,
                 requests: REQUESTS_LIMIT,
             })),
             finished: RefCell::default(),
             active: RefCell::default(),
+            replied: Cell::new(0),
+            watch: Cell::default(),
             number: Cell::new(0),
             _place: place,
             pool: Rc::clone(pool),
@@ -98,6 +116,40 @@ impl Host {
         }
     }
 
+    /// Writes something short that is no answer to a request.
+    pub(super) fn reply(&self, put: impl FnOnce(&mut Vec<u8>)) {
+        if self.connection.waiting() == 0 {
+            self.replied.set(0);
+        }
+        self.connection.queue(|out| {
+            let before = out.len();
+            put(out);
+            self.replied.set(self.replied.get() + out.len() - before);
+        });
+        self.connection.flush();
+    }
+
+    /// It asks, or lets itself be refused, and does not read.
+    pub(super) fn does_not_take_replies(&self) -> bool {
+        self.replied.get() > REPLIES && self.connection.waiting() > REPLIES
+    }
+
+    /// It took everything.
+    pub(super) fn took_all(&self) {
+        self.replied.set(0);
+    }
+
+    /// There is a part of an answer in what it does not take.
+    pub(super) fn is_owed_an_answer(&self) -> bool {
+        self.connection.waiting() > self.replied.get()
+    }
+
+    /// Something has begun that is not a request yet.
+    pub(super) fn has_begun(&self) -> bool {
+        let application = self.application.try_borrow();
+        application.is_ok_and(|application| !application.idle())
+    }
+
     /// Nothing of a request is here, begun or running.
     pub(super) fn idle(&self) -> bool {
         self.active.borrow().is_empty()
@@ -137,11 +189,7 @@ impl Peer for HostTask {
                 Ok(None) => break,
                 Ok(Some(event)) => take(&mut state, host, event),
                 Err(error) => {
-                    tracing::warn!(
-                        "pool {}: closing a host's connection: {error}",
-                        state.name()
-                    );
-                    host.connection.close();
+                    state.malformed(host, &error);
                     break;
                 }
             }
@@ -187,24 +235,29 @@ fn take(state: &mut State, host: &Rc<Host>, event: Event<'_>) {
         Event::Abort { id } => state.abort(host, id),
         Event::UnknownRole { id } => state.reject(host, id, ProtocolStatus::UnknownRole),
         Event::TooManyRequests { id } => state.reject(host, id, ProtocolStatus::CantMpxConn),
-        Event::GetValues { pairs } => get_values(&host.connection, &pairs),
+        Event::GetValues { pairs } => get_values(host, &pairs),
         Event::UnknownType { kind } => {
-            reply(&host.connection, |out| encode::unknown_type(out, kind));
+            host.reply(|out| encode::unknown_type(out, kind));
         }
     }
 }
 
-fn get_values(connection: &Connection, asked: &[u8]) {
+fn get_values(host: &Host, asked: &[u8]) {
     let values = Values {
         max_conns: Some(1024),
         max_reqs: u32::try_from(REQUESTS_LIMIT).ok(),
         mpxs_conns: Some(true),
     };
-    reply(connection, |out| values.answer(out, asked));
+    host.reply(|out| values.answer(out, asked));
 }
 
-/// Writes something short that is no answer to a request.
-pub(super) fn reply(connection: &Connection, put: impl FnOnce(&mut Vec<u8>)) {
-    connection.queue(put);
-    connection.flush();
+impl State {
+    /// What comes is not FastCGI.
+    fn malformed(&mut self, host: &Host, error: &ApplicationError) {
+        if let Some(more) = self.malformed_hosts.happened(self.clock.now()) {
+            let name = self.name();
+            tracing::warn!("pool {name}: closing a host's connection: {error}{more}");
+        }
+        host.connection.close();
+    }
 }

@@ -7,14 +7,13 @@ use std::{
     time::Duration,
 };
 
-use stockade_policy::{WorkerId, dispatch::RequestKey};
+use stockade_policy::{Time, WorkerId, dispatch::RequestKey};
 use stockade_protocol::web_server::WebServer;
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
     connection::{Connection, End, Peer, drive},
     pool::{Pool, Worker},
-    upstream::CONNECT_TIMEOUT,
 };
 
 /// The id of every request on a connection to a worker.
@@ -74,6 +73,8 @@ pub(super) struct Link {
     pub(super) output_ended: Cell<bool>,
     /// The kernel took bytes of the request.
     pub(super) touched: Cell<bool>,
+    /// When there was room for the worker's bytes again after there was none.
+    pub(super) room: Cell<Time>,
     /// It has served a request before.
     pub(super) used: Cell<bool>,
     /// The pool has let go of it: whatever still comes is of no interest.
@@ -102,6 +103,7 @@ impl Link {
             last: Cell::new(false),
             output_ended: Cell::new(false),
             touched: Cell::new(false),
+            room: Cell::default(),
             used: Cell::new(false),
             dropped: Cell::new(false),
             pool: Rc::clone(pool),
@@ -136,7 +138,8 @@ impl Link {
 
     /// Waits for a connection that is under way; one that does not come about is no connection.
     async fn came_about(self: &Rc<Self>) -> bool {
-        let error = match timeout(CONNECT_TIMEOUT, self.connection.established()).await {
+        let limit = self.pool.state().plan.connect_timeout;
+        let error = match timeout(limit, self.connection.established()).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error,
             Err(_) => io::ErrorKind::TimedOut.into(),

@@ -2,16 +2,22 @@
 
 use std::{
     io,
+    net::IpAddr,
     os::fd::{AsRawFd, OwnedFd},
     rc::Rc,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use nix::sys::socket::{SockFlag, accept4, setsockopt, sockopt::TcpNoDelay};
+use nix::sys::socket::{
+    SockFlag, SockaddrStorage, accept4, getpeername, getsockname, setsockopt, sockopt::TcpNoDelay,
+};
 use tokio::{io::unix::AsyncFd, sync::watch};
 
-use super::{front::Host, pool::Pool};
+use super::{
+    front::Host,
+    pool::{Pool, State},
+};
 use crate::descriptor::own;
 
 /// How long accepting rests when there are no descriptors left.
@@ -61,6 +67,7 @@ pub(super) async fn run(
     mut draining: watch::Receiver<bool>,
 ) {
     let mut exhausted = false;
+    let tcp = address_of(getsockname(listener.as_raw_fd())).is_some();
     loop {
         let ready = tokio::select! {
             biased;
@@ -68,7 +75,7 @@ pub(super) async fn run(
             ready = listener.readable() => ready,
         };
         let Ok(mut ready) = ready else { break };
-        match take_all(&pool, &listener) {
+        match take_all(&pool, &listener, tcp) {
             Ok(()) => {
                 exhausted = false;
                 ready.clear_ready();
@@ -85,7 +92,7 @@ pub(super) async fn run(
             }
         }
     }
-    if let Err(error) = take_all(&pool, &listener) {
+    if let Err(error) = take_all(&pool, &listener, tcp) {
         tracing::error!(
             "pool {}: could not accept a host's connection: {error}",
             pool.name
@@ -95,7 +102,7 @@ pub(super) async fn run(
 }
 
 /// Accepts until nobody waits.
-fn take_all(pool: &Rc<Pool>, listener: &AsyncFd<OwnedFd>) -> io::Result<()> {
+fn take_all(pool: &Rc<Pool>, listener: &AsyncFd<OwnedFd>, tcp: bool) -> io::Result<()> {
     loop {
         let place = Place::take()?;
         match accept4(
@@ -104,9 +111,13 @@ fn take_all(pool: &Rc<Pool>, listener: &AsyncFd<OwnedFd>) -> io::Result<()> {
         ) {
             Ok(raw) => {
                 let socket = own(raw);
-                // a unix socket has no such option, and nothing to switch off
-                setsockopt(&socket, TcpNoDelay, &true).unwrap_or_default();
-                Host::serve(pool, socket, place)?;
+                if tcp {
+                    if !pool.state().allows(&socket) {
+                        continue;
+                    }
+                    setsockopt(&socket, TcpNoDelay, &true).unwrap_or_default();
+                }
+                Host::serve(pool, socket, tcp, place)?;
             }
             Err(nix::Error::EAGAIN) => return Ok(()),
             // the host gave up while it waited
@@ -115,3 +126,35 @@ fn take_all(pool: &Rc<Pool>, listener: &AsyncFd<OwnedFd>) -> io::Result<()> {
         }
     }
 }
+
+impl State {
+    /// Whether `allowed-clients` has the other side of a TCP connection. One that is gone already need not be served.
+    fn allows(&mut self, socket: &OwnedFd) -> bool {
+        let Some(client) = address_of(getpeername(socket.as_raw_fd())) else {
+            return false;
+        };
+        let networks = &self.plan.allowed_clients;
+        if networks.iter().any(|network| network.contains(&client)) {
+            return true;
+        }
+        self.ledger.refused(ALLOWED_CLIENTS);
+        if let Some(more) = self.strangers.happened(self.clock.now()) {
+            let name = self.name();
+            tracing::warn!(
+                "pool {name}: refused a connection from {client}, which is not in `allowed-clients`{more}"
+            );
+        }
+        false
+    }
+}
+
+/// The IP address, IPv4 as such; none of a unix socket.
+fn address_of(address: nix::Result<SockaddrStorage>) -> Option<IpAddr> {
+    let address = address.ok()?;
+    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+    let v6 = || address.as_sockaddr_in6().map(|v6| v6.ip().to_canonical());
+    v4.or_else(v6)
+}
+
+/// As what its refusals are counted.
+const ALLOWED_CLIENTS: &str = "allowed-clients";

@@ -129,7 +129,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "stockade_refused_total",
-        help: "Requests refused with 503, by cause.",
+        help: "Requests refused with 503, and connections that `allowed-clients` does not allow, by cause.",
         kind: MetricType::COUNTER,
         of: |pool| {
             labelled(

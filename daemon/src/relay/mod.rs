@@ -11,11 +11,11 @@
 //! - [`front`]: from a host's bytes to events of a request; [`body`]: how it comes in; [`spool`]: bodies in files.
 //! - [`upstream`]: workers that are addresses of somebody else's; [`address`]: how either is reached.
 //! - [`link`]: a connection to a worker; [`response`]: from its bytes to the host's.
-//! - [`connection`]: reading, writing and waiting, the same for both sides.
+//! - [`connection`]: reading, writing and waiting, the same for both sides; [`outbox`]: what waits; [`socket_timeout`]: hosts that do neither.
 //! - [`ledger`]: what is counted; [`reading`]: how a pool stands; [`status`], [`metrics`], [`http`]: for those who ask.
 //! - [`access_log`], [`access_file`]: a line for each request; [`slow`]: requests that run for long; [`seen`]: what is remembered for both.
 //! - [`folded`]: headers that a host has folded together; [`stderr`]: FCGI_STDERR.
-//! - [`answers`]: what the relay says by itself. [`output`]: what workers write to their pipes.
+//! - [`answers`]: what the relay says by itself; [`episode`]: what it logs only once in a while. [`output`]: what workers write to their pipes.
 //!
 //! It never decides (that is `stockade_policy::dispatch`), and it never starts or stops a process.
 
@@ -28,6 +28,7 @@ mod address;
 mod answers;
 mod body;
 mod connection;
+mod episode;
 mod folded;
 mod front;
 mod http;
@@ -36,6 +37,7 @@ mod ledger;
 mod link;
 mod listener;
 mod metrics;
+mod outbox;
 mod output;
 mod own_header;
 mod pool;
@@ -46,6 +48,7 @@ mod request;
 mod response;
 mod seen;
 mod slow;
+mod socket_timeout;
 mod spool;
 mod start;
 mod status;

@@ -22,7 +22,8 @@ use super::{
     access_log::AccessLog,
     actions::Refusals,
     address::Address,
-    front::{Host, reply},
+    episode::Episode,
+    front::Host,
     ids::RequestIds,
     ledger::Ledger,
     link::{Link, Obituary},
@@ -36,6 +37,9 @@ use crate::{
     clock::Clock,
     control::{FromRelay, relay::PoolPlan},
 };
+
+/// Requests on one connection whose parameters may be under way at a time: what they hold is bounded by `header-limit` alone.
+const HALF_OPEN: usize = 16;
 
 /// A pool on its thread.
 #[derive(Debug)]
@@ -61,6 +65,10 @@ pub(super) struct State {
     pub(super) access_log: Option<AccessLog>,
     /// It needs the heads of responses.
     pub(super) log_wants_head: bool,
+    /// Hosts that do not speak FastCGI, that `socket-timeout` ended, and that may not connect.
+    pub(super) malformed_hosts: Episode,
+    pub(super) late_hosts: Episode,
+    pub(super) strangers: Episode,
     pub(super) ledger: Ledger,
     /// What the supervisor said of the pool last.
     pub(super) plan: PoolPlan,
@@ -73,6 +81,8 @@ pub(super) struct State {
     pub(super) trailer: Vec<u8>,
     pub(super) hosts: BTreeMap<usize, Rc<Host>>,
     next_host: usize,
+    /// When hosts are looked at for `socket-timeout`.
+    pub(super) next_look: Option<Time>,
     pub(super) ids: RequestIds,
     /// What is in files.
     pub(super) spooled: Spooled,
@@ -130,6 +140,9 @@ impl Pool {
                 slow_lines: SlowLines::default(),
                 access_log: None,
                 log_wants_head: false,
+                malformed_hosts: Episode::default(),
+                late_hosts: Episode::default(),
+                strangers: Episode::default(),
                 ledger: Ledger::default(),
                 standing: PoolState::Starting,
                 upstream: plan
@@ -141,6 +154,7 @@ impl Pool {
                 trailer: Vec::new(),
                 hosts: BTreeMap::new(),
                 next_host: 0,
+                next_look: None,
                 ids: RequestIds::new(seed.rotate_left(32)),
                 spooled: Spooled::default(),
                 report,
@@ -229,6 +243,7 @@ impl State {
         }
         if let Some(pool) = self.me.upgrade() {
             pool.arm(self.dispatch.poll_timeout());
+            pool.arm(self.next_look);
             pool.arm(
                 self.upstream
                     .as_ref()
@@ -251,6 +266,7 @@ impl State {
             upstream.machine.handle_timeout(now);
             self.settle_upstream();
         }
+        self.look_at_hosts(now);
         self.rest();
     }
 
@@ -279,6 +295,10 @@ impl State {
         host.number.set(self.next_host);
         self.hosts.insert(self.next_host, Rc::clone(host));
         self.next_host += 1;
+        self.expect_look();
+        if let Some(pool) = self.me.upgrade() {
+            pool.arm(self.next_look);
+        }
     }
 
     /// A host's connection ended.
@@ -299,6 +319,10 @@ impl State {
             self.reject(host, id, ProtocolStatus::UnknownRole);
             return;
         }
+        if self.half_open(host) >= HALF_OPEN {
+            self.reject(host, id, ProtocolStatus::CantMpxConn);
+            return;
+        }
         let key = self.requests.insert(Rc::clone(host), id, role);
         if let Some(request) = self.requests.get_mut(key) {
             request.seen.keep_conn = keep_conn;
@@ -307,13 +331,26 @@ impl State {
         host.active.borrow_mut().push((id, key));
     }
 
+    /// Requests of the host without all their parameters.
+    fn half_open(&mut self, host: &Host) -> usize {
+        let active = host.active.borrow();
+        if active.len() < HALF_OPEN {
+            return 0;
+        }
+        let unfinished = active.iter().filter(|(_, key)| {
+            let request = self.requests.get_mut(*key);
+            request.is_some_and(|request| !request.params_ended)
+        });
+        unfinished.count()
+    }
+
     /// END_REQUEST with a status other than complete.
     pub(super) fn reject(&self, host: &Host, id: u16, status: ProtocolStatus) {
         tracing::debug!(
             "pool {}: rejected request id {id} of a host: {status:?}",
             self.name()
         );
-        reply(&host.connection, |out| {
+        host.reply(|out| {
             encode::end_request(out, id, 0, status);
         });
         host.answered(id);
@@ -322,7 +359,7 @@ impl State {
     /// ABORT_REQUEST: the host wants no answer.
     pub(super) fn abort(&mut self, host: &Host, id: u16) {
         let Some(key) = host.request(id) else { return };
-        reply(&host.connection, |out| {
+        host.reply(|out| {
             encode::end_request(out, id, 0, ProtocolStatus::RequestComplete);
         });
         host.answered(id);

@@ -39,6 +39,10 @@ pub(super) struct Request {
     pub(super) may_have_body: bool,
     /// The client said that something follows: a body in chunks, or another protocol.
     announced: bool,
+    /// Its parameters are complete.
+    pub(super) params_ended: bool,
+    /// When `socket-timeout` has seen first that they are not.
+    pub(super) params_seen: Option<Time>,
     /// It waits for its whole body.
     pub(super) collects: bool,
     /// It has waited for a slot.
@@ -59,6 +63,8 @@ pub(super) struct Request {
     pub(super) link: Option<Rc<Link>>,
     /// Who runs it, or ran it last.
     pub(super) worker: Option<WorkerId>,
+    /// When its worker was heard last, or more of its body was passed on; told only while there is a response that goes on.
+    pub(super) heard: Time,
     /// The beginning of the response head, while its end has not come.
     pub(super) head: Vec<u8>,
     /// Bytes of a response head have come.

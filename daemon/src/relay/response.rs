@@ -294,6 +294,9 @@ impl State {
     fn conclude(&mut self, key: RequestKey, link: &Link, step: Step, left_over: bool) {
         match step {
             Step::Goes => {
+                if let Some(request) = self.requests.get_mut(key) {
+                    request.heard = self.clock.now();
+                }
                 self.settle();
                 let unheard = |request: &mut Request| request.host.is_none() && request.head_sent;
                 if self.requests.get_mut(key).is_some_and(unheard) {

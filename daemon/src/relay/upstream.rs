@@ -18,9 +18,6 @@ use super::{
 };
 use crate::control::relay::UpstreamPlan;
 
-/// How long a connection may take to come about.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-
 /// The addresses.
 #[derive(Debug)]
 pub(super) struct Upstream {
@@ -189,7 +186,8 @@ impl State {
 
 /// Asks an address whether it takes connections.
 async fn ask(pool: Rc<Pool>, member: MemberId, address: Address) {
-    let answer = match timeout(CONNECT_TIMEOUT, address.answers()).await {
+    let limit = pool.state().plan.connect_timeout;
+    let answer = match timeout(limit, address.answers()).await {
         Ok(answer) => answer,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     };

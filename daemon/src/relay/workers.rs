@@ -86,6 +86,8 @@ impl State {
     pub(super) fn changed(&mut self, plan: PoolPlan) {
         self.dispatch.set_settings(plan.settings.clone());
         self.plan = plan;
+        self.next_look = None;
+        self.expect_look();
         self.follow_upstream();
         self.follow_access_log();
         self.settle();

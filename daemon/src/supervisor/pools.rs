@@ -67,7 +67,7 @@ impl PoolRecord {
                 Listen::Tcp(address) => {
                     listeners.push(sockets::bind_tcp(*address, config.listen_backlog)?.into());
                 }
-                Listen::Systemd(name) => listeners.extend(passed.of(name, &config.name)?),
+                Listen::Systemd(name) => listeners.extend(passed.of(name, &config)?),
             }
         }
         let keys = Arc::new(config);
@@ -184,6 +184,8 @@ impl PoolRecord {
                 queue_timeout: keys.queue_timeout,
                 request_timeout: keys.request_timeout,
                 slow_request: keys.logging.slow_request,
+                response_timeout: keys.deadlines.response_timeout,
+                total_timeout: keys.deadlines.total_timeout,
                 retry: keys.retry,
                 retry_limit: keys.retry_limit,
                 shared: matches!(keys.application, Application::Upstream(_)),
@@ -192,6 +194,9 @@ impl PoolRecord {
             access_log: (keys.logging.access_log != AccessLog::Off)
                 .then(|| keys.logging.access_log_format.clone()),
             stderr: keys.logging.stderr,
+            allowed_clients: keys.allowed_clients.clone(),
+            connect_timeout: keys.deadlines.connect_timeout,
+            socket_timeout: keys.deadlines.socket_timeout,
             upstream: match &keys.application {
                 Application::Upstream(addresses) => Some(UpstreamPlan {
                     addresses: addresses.clone(),

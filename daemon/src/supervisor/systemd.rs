@@ -10,12 +10,13 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
+use ipnet::IpNet;
 use nix::sys::socket::{SockType, SockaddrStorage, getsockname, getsockopt, sockopt};
 use sd_notify::NotifyState;
 use stockade_policy::{PoolId, PoolState};
 
 use super::{error::SupervisorError, sockets::set_nonblocking};
-use crate::descriptor::own;
+use crate::{config::resolved::Pool, descriptor::own};
 
 /// The conversation with the service manager.
 #[derive(Debug, Default)]
@@ -137,11 +138,11 @@ impl Passed {
     }
 
     /// The sockets of a name, for the pool that listens on them.
-    pub(super) fn of(&mut self, name: &str, pool: &str) -> Result<Vec<OwnedFd>, SupervisorError> {
+    pub(super) fn of(&mut self, name: &str, pool: &Pool) -> Result<Vec<OwnedFd>, SupervisorError> {
         let Some(sockets) = self.0.remove(name) else {
             let passed: Vec<&str> = self.0.keys().map(String::as_str).collect();
             return Err(SupervisorError::NotPassed {
-                pool: pool.to_owned(),
+                pool: pool.name.clone(),
                 name: name.to_owned(),
                 passed: if passed.is_empty() {
                     "systemd has passed no socket that is left".to_owned()
@@ -154,7 +155,7 @@ impl Passed {
             });
         };
         for socket in &sockets {
-            if let Some(why) = unfit(socket) {
+            if let Some(why) = unfit(socket, &pool.allowed_clients) {
                 return Err(SupervisorError::Unfit {
                     name: name.to_owned(),
                     why,
@@ -173,7 +174,7 @@ impl Passed {
 }
 
 /// Why hosts cannot be accepted on it.
-fn unfit(socket: &OwnedFd) -> Option<String> {
+fn unfit(socket: &OwnedFd, allowed_clients: &[IpNet]) -> Option<String> {
     if getsockopt(socket, sockopt::SockType) != Ok(SockType::Stream) {
         return Some("is no stream socket: use ListenStream= in its unit".to_owned());
     }
@@ -186,8 +187,10 @@ fn unfit(socket: &OwnedFd) -> Option<String> {
         (_, Some(address)) => SocketAddr::V6((*address).into()),
         (None, None) => return None,
     };
-    (!tcp.ip().is_loopback()).then(|| {
-        format!("is {tcp}, which other machines can reach, and `allowed-clients` is not supported yet: use 127.0.0.1 or [::1] in its unit")
+    let open = !tcp.ip().to_canonical().is_loopback();
+    let for_none = (allowed_clients.iter()).all(|network| network.addr().is_loopback());
+    (open && for_none).then(|| {
+        format!("is {tcp}, which other machines can reach: say which of them may connect with `allowed-clients`, or use 127.0.0.1 or [::1] in its unit")
     })
 }
 
@@ -219,13 +222,16 @@ mod tests {
     #[test]
     fn what_hosts_cannot_connect_to_is_not_taken() {
         let fit: OwnedFd = TcpListener::bind("127.0.0.1:0").unwrap().into();
-        assert_eq!(unfit(&fit), None);
+        let nobody: [IpNet; 1] = ["127.0.0.0/8".parse().unwrap()];
+        assert_eq!(unfit(&fit, &nobody), None);
         let datagram: OwnedFd = UdpSocket::bind("127.0.0.1:0").unwrap().into();
-        assert!(unfit(&datagram).unwrap().contains("ListenStream"));
+        assert!(unfit(&datagram, &nobody).unwrap().contains("ListenStream"));
         let flags = SockFlag::SOCK_CLOEXEC;
         let deaf = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
-        assert!(unfit(&deaf).unwrap().contains("does not listen"));
+        assert!(unfit(&deaf, &nobody).unwrap().contains("does not listen"));
         let open: OwnedFd = TcpListener::bind("0.0.0.0:0").unwrap().into();
-        assert!(unfit(&open).unwrap().contains("allowed-clients"));
+        assert!(unfit(&open, &nobody).unwrap().contains("allowed-clients"));
+        let some = ["192.0.2.0/24".parse().unwrap()];
+        assert_eq!(unfit(&open, &some), None);
     }
 }

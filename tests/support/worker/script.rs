@@ -21,6 +21,7 @@
 //! | `echo` | the body is the request's |
 //! | `show=NAME` | the body is this parameter |
 //! | `environment` | the body is the process's environment |
+//! | `stall=PATH` | behind the head, does not go on while there is no such file |
 //! | `close-early` | closes the connection before the end of the response |
 //! | `bare-end` | ends the request without the end of the response |
 //! | `exit-after=N` | exits with status 0 when N requests have been answered, unannounced |
@@ -81,6 +82,7 @@ pub(crate) fn run(
         answer.write(script.head().as_bytes())?;
     }
     script.crash_at("after-head");
+    script.wait_for_file("stall");
     if let Some(length) = script.number("big") {
         answer.write_pattern(length, &script)?;
     } else if script.has("echo") {

@@ -80,7 +80,8 @@ impl Dispatch {
             } => self.request_arrived(request, idempotent, now),
             Event::BodyAwaited { request } => self.body_awaited(request, now),
             Event::BodyResumed { request } => self.body_resumed(request, now),
-            Event::HeadReceived { request } => self.head_received(request),
+            Event::HeadReceived { request } => self.head_received(request, now),
+            Event::ResponseHeard { request, at } => self.response_heard(request, at, now),
             Event::RequestEnded { request } => self.request_ended(request, now),
             Event::RequestFailed {
                 request,

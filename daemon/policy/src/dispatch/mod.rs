@@ -7,7 +7,7 @@
 //! allocated once the tables have grown to what the pool needs.
 //!
 //! - `machine`: the contract and the switchboard;
-//! - `waiting`: the queue's rules, refusals; `running`: from the hand-out to the end, replay, `request-timeout`;
+//! - `waiting`: the queue's rules, refusals; `running`: from the hand-out to the end, replay; `timeouts`: when it has run for too long;
 //!   `slow`: requests that run for long; `offers`: what becomes of a worker;
 //! - `requests`, `queue`, `workers`, `ranks`, `chain`: the tables; `drain`: how fast slots become free;
 //! - `check`: what must be true between two entries.
@@ -22,11 +22,12 @@ mod ranks;
 mod requests;
 mod running;
 mod slow;
+mod timeouts;
 mod vocabulary;
 mod waiting;
 mod workers;
 
 pub use machine::Dispatch;
 pub use vocabulary::{
-    Action, Event, RefusalCause, RequestKey, Retry, Settings, Snapshot, WorkerFigures,
+    Action, Event, RefusalCause, RequestKey, Retry, Settings, Snapshot, TimeoutCause, WorkerFigures,
 };

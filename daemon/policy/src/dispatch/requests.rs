@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::Place;
 use super::queue::Lane;
-use super::vocabulary::RequestKey;
-use crate::{Limit, Time};
+use super::vocabulary::{RequestKey, Settings, TimeoutCause};
+use crate::Time;
 
 /// A request that has not ended.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub(super) enum State {
     Running(Run),
 }
 
-/// Where a request runs and what of `request-timeout` is used.
+/// Where a request runs and how long it has.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Run {
     /// The worker's place.
@@ -57,15 +57,26 @@ pub(super) struct Run {
     pub(super) clock: Clock,
 }
 
-/// How `request-timeout` stands.
+/// How `request-timeout` stands, and behind the head `response-timeout`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Clock {
     /// It counts, on top of what is spent.
     Counting { since: Time },
     /// The worker waits for the host's body.
     Held,
-    /// The response head has come: it is over.
-    Over,
+    /// The response head has come; the worker has been silent since then, as far as is known.
+    Answering { since: Time },
+    /// The same, and the relay was asked since when.
+    Asked { since: Time },
+}
+
+/// What is to happen to a running request next, unless something else does before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// It has run for too long.
+    Over(TimeoutCause),
+    /// Has its worker been silent for too long?
+    Ask,
 }
 
 /// The requests that have not ended.
@@ -76,14 +87,45 @@ pub(super) struct Requests {
 }
 
 impl Run {
-    /// When `request-timeout` ends the request; None: not as things stand.
-    pub(super) fn deadline(&self, request_timeout: Limit) -> Option<Time> {
-        match self.clock {
-            Clock::Counting { since } => request_timeout
-                .0
-                .map(|limit| since.after(limit.saturating_sub(self.spent))),
-            Clock::Held | Clock::Over => None,
-        }
+    /// When something is due, and what; None: nothing as things stand.
+    pub(super) fn due(&self, settings: &Settings) -> Option<(Time, Due)> {
+        let total = settings.total_timeout.deadline(self.since);
+        let total = total.map(|at| (at, Due::Over(TimeoutCause::TotalTimeout)));
+        let own = match self.clock {
+            Clock::Counting { since } => settings.request_timeout.0.map(|limit| {
+                let at = since.after(limit.saturating_sub(self.spent));
+                (at, Due::Over(TimeoutCause::RequestTimeout))
+            }),
+            Clock::Answering { since } => {
+                let at = settings.response_timeout.deadline(since);
+                at.map(|at| (at, Due::Ask))
+            }
+            Clock::Held | Clock::Asked { .. } => None,
+        };
+        [own, total].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// What is due at this time. There is nothing to ask of a request whose time is over anyway.
+    pub(super) fn due_now(&self, settings: &Settings, now: Time) -> Option<Due> {
+        let reached = |at: &Time| *at <= now;
+        let (_, due) = self.due(settings).filter(|(at, _)| reached(at))?;
+        let total = settings.total_timeout.deadline(self.since);
+        let over = due == Due::Ask && total.as_ref().is_some_and(reached);
+        Some(if over {
+            Due::Over(TimeoutCause::TotalTimeout)
+        } else {
+            due
+        })
+    }
+
+    /// The time of [`Run::due`].
+    pub(super) fn deadline(&self, settings: &Settings) -> Option<Time> {
+        self.due(settings).map(|(at, _)| at)
+    }
+
+    /// The response head has come.
+    pub(super) const fn answering(&self) -> bool {
+        matches!(self.clock, Clock::Answering { .. } | Clock::Asked { .. })
     }
 }
 
@@ -165,7 +207,9 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
+    use super::super::vocabulary::Retry;
     use super::*;
+    use crate::Limit;
 
     fn request(index: u32, serial: u32) -> Request {
         Request {
@@ -218,22 +262,43 @@ mod tests {
     }
 
     #[test]
-    fn time_spent_before_is_taken_off_the_deadline() {
-        let limit = Limit::of(Duration::from_secs(60));
-        let since = Time::new(Duration::from_secs(100));
+    fn what_is_due_first_counts() {
+        let seconds = |seconds| Time::new(Duration::from_secs(seconds));
+        let limit = |seconds| Limit::of(Duration::from_secs(seconds));
+        let mut settings = Settings {
+            queue_limit: 0,
+            queue_timeout: Limit::OFF,
+            request_timeout: limit(60),
+            slow_request: Limit::OFF,
+            response_timeout: limit(10),
+            total_timeout: limit(65),
+            retry: Retry::Off,
+            retry_limit: 0,
+            shared: false,
+        };
+        let since = seconds(100);
         let mut run = Run {
             worker: 0,
             position: 0,
-            since: Time::default(),
+            since: seconds(80),
             spent: Duration::from_secs(20),
             clock: Clock::Counting { since },
         };
-        assert_eq!(
-            run.deadline(limit),
-            Some(Time::new(Duration::from_secs(140)))
+        let (request, total) = (
+            Due::Over(TimeoutCause::RequestTimeout),
+            Due::Over(TimeoutCause::TotalTimeout),
         );
-        assert_eq!(run.deadline(Limit::OFF), None);
-        run.clock = Clock::Held;
-        assert_eq!(run.deadline(limit), None);
+        assert_eq!(run.due(&settings), Some((seconds(140), request)));
+        settings.request_timeout = Limit::OFF;
+        assert_eq!(run.due(&settings), Some((seconds(145), total)));
+        run.clock = Clock::Answering { since };
+        assert_eq!(run.due(&settings), Some((seconds(110), Due::Ask)));
+        assert_eq!(run.due_now(&settings, seconds(109)), None);
+        assert_eq!(run.due_now(&settings, seconds(144)), Some(Due::Ask));
+        assert_eq!(run.due_now(&settings, seconds(145)), Some(total));
+        run.clock = Clock::Asked { since };
+        assert_eq!(run.due(&settings), Some((seconds(145), total)));
+        settings.total_timeout = Limit::OFF;
+        assert_eq!(run.due(&settings), None);
     }
 }

@@ -1,4 +1,4 @@
-//! From the hand-out to the end: `request-timeout`, replay, what an end says of the worker.
+//! From the hand-out to the end: replay, what an end says of the worker.
 
 use core::time::Duration;
 
@@ -32,44 +32,12 @@ impl Dispatch {
         self.report_used_up(worker);
     }
 
-    /// The clock of `request-timeout` stops. When the time is over already, it runs on: the next entry says so.
-    pub(super) fn body_awaited(&mut self, key: RequestKey, now: Time) {
-        let limit = self.settings.request_timeout;
-        let Some(run) = self.requests.running(key) else {
-            return;
-        };
-        let over = run.deadline(limit).is_some_and(|deadline| deadline <= now);
-        if let Clock::Counting { since } = run.clock
-            && !over
-        {
-            run.spent = run.spent.saturating_add(now.since(since));
-            run.clock = Clock::Held;
-        }
-    }
-
-    pub(super) fn body_resumed(&mut self, key: RequestKey, now: Time) {
-        if let Some(run) = self.requests.running(key)
-            && run.clock == Clock::Held
-        {
-            run.clock = Clock::Counting { since: now };
-            let run = *run;
-            self.expect_deadline(run);
-        }
-    }
-
-    /// A head that is here counts, even when its deadline was reached while nobody looked.
-    pub(super) fn head_received(&mut self, key: RequestKey) {
-        if let Some(run) = self.requests.running(key) {
-            run.clock = Clock::Over;
-        }
-    }
-
     pub(super) fn request_ended(&mut self, key: RequestKey, now: Time) {
         let Some(&mut run) = self.requests.running(key) else {
             return;
         };
         self.requests.remove(key.index);
-        if run.clock == Clock::Over {
+        if run.answering() {
             self.workers.suspect(run.worker, false);
             self.report(run.worker, Report::Served);
         }
@@ -98,7 +66,7 @@ impl Dispatch {
         if host_gone {
             return;
         }
-        if run.clock != Clock::Over && self.replays(key, sent, held) {
+        if !run.answering() && self.replays(key, sent, held) {
             self.wait_again(key.index, now);
         } else {
             self.requests.remove(key.index);
@@ -165,38 +133,6 @@ impl Dispatch {
         }
     }
 
-    /// Ends what has run for `request-timeout` without a head. The workers are given nothing more: what runs there
-    /// cannot be stopped but with its process.
-    ///
-    /// Running requests are looked through only when `next_check` has come, and then it moves to the earliest deadline
-    /// of those left: most requests end unseen.
-    pub(super) fn time_out_running(&mut self, now: Time) {
-        if self.next_check.is_none_or(|check| now < check) {
-            return;
-        }
-        for worker in self.workers.places() {
-            // from the last: one that leaves is replaced by the last, which has been seen
-            for position in (0..self.running_at(worker)).rev() {
-                if let Some((key, run)) = self.runs_at(worker, position)
-                    && run
-                        .deadline(self.settings.request_timeout)
-                        .is_some_and(|deadline| deadline <= now)
-                {
-                    self.requests.remove(key.index);
-                    self.act(Action::TimeOut { request: key });
-                    if self.settings.shared {
-                        self.leave_worker(run, Slot::Freed, now);
-                        continue;
-                    }
-                    self.workers.enter(worker, Standing::SetAside);
-                    self.report(worker, Report::TimedOut);
-                    self.leave_worker(run, Slot::Lost, now);
-                }
-            }
-        }
-        self.next_check = self.earliest_deadline();
-    }
-
     /// Answers for the worker whatever it runs.
     pub(super) fn cut_off(&mut self, worker: Place, now: Time) {
         for position in (0..self.running_at(worker)).rev() {
@@ -208,28 +144,8 @@ impl Dispatch {
         }
     }
 
-    /// The earliest deadline among running requests.
-    pub(super) fn earliest_deadline(&self) -> Option<Time> {
-        self.workers
-            .iter()
-            .flat_map(|(_, worker)| &worker.running)
-            .filter_map(|place| {
-                let run = self.requests.at(*place)?.run()?;
-                run.deadline(self.settings.request_timeout)
-            })
-            .min()
-    }
-
-    /// A request's clock has begun to count.
-    fn expect_deadline(&mut self, run: Run) {
-        if let Some(deadline) = run.deadline(self.settings.request_timeout) {
-            let check = self.next_check.map_or(deadline, |at| at.min(deadline));
-            self.next_check = Some(check);
-        }
-    }
-
     /// Takes a request off its worker.
-    fn leave_worker(&mut self, run: Run, slot: Slot, now: Time) {
+    pub(super) fn leave_worker(&mut self, run: Run, slot: Slot, now: Time) {
         let moved = self.workers.leave(run.worker, run.position, slot);
         if let Some(moved) = moved.and_then(|place| self.requests.at_mut(place))
             && let Some(its) = moved.run_mut()
@@ -247,7 +163,7 @@ impl Dispatch {
         self.left(run.worker);
     }
 
-    fn running_at(&self, worker: Place) -> u32 {
+    pub(super) fn running_at(&self, worker: Place) -> u32 {
         let running = self
             .workers
             .at(worker)
@@ -255,7 +171,7 @@ impl Dispatch {
         u32::try_from(running).unwrap_or(u32::MAX)
     }
 
-    fn runs_at(&self, worker: Place, position: u32) -> Option<(RequestKey, Run)> {
+    pub(super) fn runs_at(&self, worker: Place, position: u32) -> Option<(RequestKey, Run)> {
         let place = *self.workers.at(worker)?.running.get(position as usize)?;
         let request = self.requests.at(place)?;
         Some((request.key, request.run()?))

@@ -38,6 +38,10 @@ pub struct Settings {
     pub request_timeout: Limit,
     /// `slow-request`: a request that has run this long is told of.
     pub slow_request: Limit,
+    /// `response-timeout`: silence of the worker after the head, while there is room for its bytes.
+    pub response_timeout: Limit,
+    /// `total-timeout`: from the hand-out to the end of the response.
+    pub total_timeout: Limit,
     /// `retry`.
     pub retry: Retry,
     /// `retry-limit`: replays of one request.
@@ -68,6 +72,28 @@ impl fmt::Display for RefusalCause {
             Self::QueueTimeout => "queue-timeout",
             Self::PoolFailing => "pool-failing",
             Self::PoolStopped => "pool-stopped",
+        })
+    }
+}
+
+/// Which time of a running request is over (504, or the response is cut).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeoutCause {
+    /// No head within `request-timeout`.
+    RequestTimeout,
+    /// Silence for `response-timeout` after the head.
+    ResponseTimeout,
+    /// No end within `total-timeout`.
+    TotalTimeout,
+}
+
+impl fmt::Display for TimeoutCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RequestTimeout => "request-timeout",
+            Self::ResponseTimeout => "response-timeout",
+            Self::TotalTimeout => "total-timeout",
         })
     }
 }
@@ -131,6 +157,13 @@ pub enum Event {
         /// The request.
         request: RequestKey,
     },
+    /// The answer to `AskResponse`.
+    ResponseHeard {
+        /// The request.
+        request: RequestKey,
+        /// When the worker was heard last, or there was no room for its bytes last: what it may be silent for counts from here.
+        at: Time,
+    },
     /// The response is complete, or was cut after its head: the slot is free.
     RequestEnded {
         /// The request.
@@ -171,8 +204,17 @@ pub enum Action {
         /// `Retry-After`, in seconds; at least 1.
         retry_after: u32,
     },
-    /// `request-timeout`: answer 504 and close its connection to the worker. The request has ended.
+    /// Its time is over: answer 504, or cut the response if its head has gone out, and close its connection to the worker. The
+    /// request has ended.
     TimeOut {
+        /// The request.
+        request: RequestKey,
+        /// Which time.
+        cause: TimeoutCause,
+    },
+    /// As far as is known here the worker has been silent for `response-timeout`: say `ResponseHeard` at once. So a response that goes on
+    /// costs nothing here.
+    AskResponse {
         /// The request.
         request: RequestKey,
     },

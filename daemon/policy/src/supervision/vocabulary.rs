@@ -38,7 +38,7 @@ pub enum Cause {
     Requested,
     /// `maximum-requests` was reached.
     MaximumRequests,
-    /// A request ran into `request-timeout`.
+    /// A request ran into `request-timeout`, `response-timeout` or `total-timeout`.
     RequestTimeout,
     /// It was not ready within `startup-timeout`.
     StartupTimeout,
@@ -141,7 +141,7 @@ pub enum Event {
         /// The worker.
         worker: WorkerId,
     },
-    /// A request of this worker ran into `request-timeout`; the host has its 504, the worker is given no more requests.
+    /// A request of this worker took too long; the host has its 504, or a response that was cut, the worker is given no more requests.
     RequestTimedOut {
         /// The worker.
         worker: WorkerId,

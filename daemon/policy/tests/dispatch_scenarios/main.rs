@@ -5,4 +5,5 @@ mod replay;
 mod running;
 mod slow;
 mod timeline;
+mod timeouts;
 mod workers;

@@ -9,16 +9,20 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use stockade_policy::dispatch::{Action, Dispatch, Event, RequestKey, Retry, Settings};
+use stockade_policy::dispatch::{
+    Action, Dispatch, Event, RequestKey, Retry, Settings, TimeoutCause,
+};
 use stockade_policy::{Limit, PoolState, Time, WorkerId};
 
-/// Ten may wait, for a second; five seconds to the head; one replay of an idempotent request.
+/// Ten may wait, for a second; five seconds to the head, no other limit for what runs; one replay of an idempotent request.
 pub(crate) fn settings() -> Settings {
     Settings {
         queue_limit: 10,
         queue_timeout: Limit::of(Duration::from_secs(1)),
         request_timeout: Limit::of(Duration::from_secs(5)),
         slow_request: Limit::OFF,
+        response_timeout: Limit::OFF,
+        total_timeout: Limit::OFF,
         retry: Retry::Idempotent,
         retry_limit: 1,
         shared: false,
@@ -130,6 +134,10 @@ impl World {
             ["head", name] => Event::HeadReceived {
                 request: self.requests[name],
             },
+            ["heard", name, at] => Event::ResponseHeard {
+                request: self.requests[name],
+                at: Time::new(Duration::from_millis(number(at))),
+            },
             ["end", name] => Event::RequestEnded {
                 request: self.requests[name],
             },
@@ -174,6 +182,8 @@ impl World {
             "queue-timeout" => self.settings.queue_timeout = limit,
             "request-timeout" => self.settings.request_timeout = limit,
             "slow-request" => self.settings.slow_request = limit,
+            "response-timeout" => self.settings.response_timeout = limit,
+            "total-timeout" => self.settings.total_timeout = limit,
             "retry" => {
                 self.settings.retry = match value {
                     "off" => Retry::Off,
@@ -202,7 +212,12 @@ impl World {
                     format!("refuse {} {cause}", name(request))
                 }
             }
-            Action::TimeOut { request } => format!("time-out {}", name(request)),
+            Action::TimeOut {
+                request,
+                cause: TimeoutCause::RequestTimeout,
+            } => format!("time-out {}", name(request)),
+            Action::TimeOut { request, cause } => format!("time-out {} {cause}", name(request)),
+            Action::AskResponse { request } => format!("ask {}", name(request)),
             Action::CutOff { request } => format!("cut {}", name(request)),
             Action::Fail { request } => format!("502 {}", name(request)),
             Action::NoteReplay { request } => format!("replay {}", name(request)),

@@ -2,7 +2,9 @@
 
 use core::time::Duration;
 
-use stockade_policy::dispatch::{Action, Event, RefusalCause, RequestKey, Retry, Snapshot};
+use stockade_policy::dispatch::{
+    Action, Event, RefusalCause, RequestKey, Retry, Snapshot, TimeoutCause,
+};
 use stockade_policy::{PoolState, Time, WorkerId};
 
 use crate::model::{Life, Model, Run, Worker};
@@ -23,18 +25,16 @@ impl Model {
                 self.judge_refusal(request, cause, event);
                 self.end(request);
             }
-            Action::TimeOut { request } => {
-                let deadline = self.deadline(request).expect("it has a deadline");
-                assert!(deadline <= self.now, "timed out before its time");
-                let Life::Running(run) = self.live(request).life else {
-                    panic!("timed out while it was not running");
+            Action::TimeOut { request, cause } => self.judge_time_out(request, cause),
+            Action::AskResponse { request } => {
+                let Life::Running(mut run) = self.live(request).life else {
+                    panic!("asked about while it was not running");
                 };
-                if self.settings.shared {
-                    self.leave(request, run.worker);
-                } else {
-                    self.lose(request, run.worker);
-                    self.set_aside(run.worker, "timed-out");
-                }
+                let [_, silent, _] = self.times(&run);
+                let due = silent.is_some_and(|at| at <= self.now);
+                assert!(due, "asked about without need");
+                run.asked = true;
+                self.live(request).life = Life::Running(run);
             }
             Action::CutOff { request } => {
                 assert_eq!(self.live(request).life, Life::Overdue);
@@ -68,6 +68,26 @@ impl Model {
                 }
                 self.judge_report(worker, "drained");
             }
+        }
+    }
+
+    fn judge_time_out(&mut self, request: RequestKey, cause: TimeoutCause) {
+        let Life::Running(run) = self.live(request).life else {
+            panic!("timed out while it was not running");
+        };
+        let [to_head, silent, total] = self.times(&run);
+        let deadline = match cause {
+            TimeoutCause::RequestTimeout => to_head,
+            TimeoutCause::ResponseTimeout => silent,
+            TimeoutCause::TotalTimeout => total,
+        };
+        let over = deadline.is_some_and(|at| at <= self.now);
+        assert!(over, "timed out before its time: {cause}");
+        if self.settings.shared {
+            self.leave(request, run.worker);
+        } else {
+            self.lose(request, run.worker);
+            self.set_aside(run.worker, "timed-out");
         }
     }
 
@@ -157,6 +177,8 @@ impl Model {
             head: false,
             spent: Duration::ZERO,
             counting_since,
+            silent_since: None,
+            asked: false,
         });
         let known = self.worker(worker);
         known.running += 1;

@@ -34,17 +34,20 @@ fn the_laws_hold_for_every_seed() {
         };
         kinds.extend(said.iter().map(|(_, action)| kind(action)));
     }
-    // eleven actions, and Refuse with four causes
+    // eleven actions, Refuse with four causes, and TimeOut with three
     assert!(
-        asked_for.is_some() || kinds.len() == 15,
+        asked_for.is_some() || kinds.len() == 18,
         "the world does not bring everything about: {kinds:?}"
     );
 }
 
-/// The action's name, with the cause of a refusal.
+/// The action's name, with the cause where it has one.
 fn kind(action: &Action) -> String {
     if let Action::Refuse { cause, .. } = action {
         return format!("Refuse {cause}");
+    }
+    if let Action::TimeOut { cause, .. } = action {
+        return format!("TimeOut {cause}");
     }
     let words = format!("{action:?}");
     words.split(' ').next().unwrap_or_default().to_owned()

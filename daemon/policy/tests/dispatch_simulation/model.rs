@@ -51,6 +51,10 @@ pub(crate) struct Run {
     pub(crate) head: bool,
     pub(crate) spent: Duration,
     pub(crate) counting_since: Option<Time>,
+    /// Behind the head: since when the worker is silent, as far as the machine was told.
+    pub(crate) silent_since: Option<Time>,
+    /// The machine has asked since when.
+    pub(crate) asked: bool,
 }
 
 #[derive(Default)]
@@ -109,28 +113,11 @@ impl Model {
             Event::RequestArrived {
                 request,
                 idempotent,
-            } => {
-                let since = self.now;
-                self.arrivals.push_back(request);
-                self.requests.insert(
-                    request,
-                    Request {
-                        idempotent,
-                        host_gone: false,
-                        slow: false,
-                        failures: Vec::new(),
-                        life: Life::Waiting { since },
-                    },
-                );
-            }
+            } => self.arrived(request, idempotent),
             Event::BodyAwaited { request } => self.body_awaited(request),
             Event::BodyResumed { request } => self.body_resumed(request),
-            Event::HeadReceived { request } => {
-                if let Some(run) = self.run_mut(request) {
-                    run.head = true;
-                    run.counting_since = None;
-                }
-            }
+            Event::HeadReceived { request } => self.head_received(request),
+            Event::ResponseHeard { request, at } => self.response_heard(request, at),
             Event::RequestEnded { request } => self.ended(request),
             Event::RequestFailed {
                 request,
@@ -144,10 +131,7 @@ impl Model {
     pub(crate) fn deadline(&self, key: RequestKey) -> Option<Time> {
         match self.requests[&key].life {
             Life::Waiting { since } => self.settings.queue_timeout.deadline(since),
-            Life::Running(run) => {
-                let limit = self.settings.request_timeout.0?;
-                Some(run.counting_since?.after(limit.saturating_sub(run.spent)))
-            }
+            Life::Running(run) => self.times(&run).into_iter().flatten().min(),
             Life::Failed { .. } | Life::Overdue => None,
         }
     }
@@ -162,6 +146,20 @@ impl Model {
             } => self.settings.slow_request.deadline(run.since),
             _ => None,
         }
+    }
+
+    /// When `request-timeout`, `response-timeout` and `total-timeout` are over.
+    pub(crate) fn times(&self, run: &Run) -> [Option<Time>; 3] {
+        let settings = &self.settings;
+        let left = |limit: Duration| limit.saturating_sub(run.spent);
+        [
+            run.counting_since
+                .and_then(|since| Some(since.after(left(settings.request_timeout.0?)))),
+            run.silent_since
+                .filter(|_| !run.asked)
+                .and_then(|since| settings.response_timeout.deadline(since)),
+            settings.total_timeout.deadline(run.since),
+        ]
     }
 
     fn offered(&mut self, worker: WorkerId, slots: u32, maximum_requests: u64) {
@@ -191,6 +189,39 @@ impl Model {
             && !run.head
         {
             run.counting_since = run.counting_since.or(Some(now));
+        }
+    }
+
+    fn arrived(&mut self, request: RequestKey, idempotent: bool) {
+        let since = self.now;
+        self.arrivals.push_back(request);
+        self.requests.insert(
+            request,
+            Request {
+                idempotent,
+                host_gone: false,
+                slow: false,
+                failures: Vec::new(),
+                life: Life::Waiting { since },
+            },
+        );
+    }
+
+    fn head_received(&mut self, key: RequestKey) {
+        let now = self.now;
+        if let Some(run) = self.run_mut(key) {
+            run.head = true;
+            run.counting_since = None;
+            run.silent_since = run.silent_since.or(Some(now));
+        }
+    }
+
+    fn response_heard(&mut self, key: RequestKey, at: Time) {
+        let now = self.now;
+        if let Some(run) = self.run_mut(key)
+            && core::mem::take(&mut run.asked)
+        {
+            run.silent_since = run.silent_since.max(Some(at.min(now)));
         }
     }
 

@@ -112,9 +112,13 @@ impl World {
     /// Takes what the machine says to the model.
     fn follow(&mut self, event: Option<Event>) {
         self.machine.check();
+        let mut asked = Vec::new();
         while let Some(action) = self.machine.poll_action() {
             self.model.judge(action, event);
             self.said.push((self.model.now, action));
+            if let Action::AskResponse { request } = action {
+                asked.push(request);
+            }
         }
         self.model.judge_standing(event.is_none());
         self.model.judge_account(
@@ -122,6 +126,11 @@ impl World {
             self.machine.idle(),
             self.machine.poll_timeout(),
         );
+        for request in asked {
+            let ago = Duration::from_millis(self.random.below(8_000));
+            let at = Time::new(self.model.now.since_origin().saturating_sub(ago));
+            self.happen(Event::ResponseHeard { request, at });
+        }
     }
 
     fn arrive(&mut self) {
@@ -276,6 +285,10 @@ impl World {
             Event::BodyAwaited { request },
             Event::BodyResumed { request },
             Event::HeadReceived { request },
+            Event::ResponseHeard {
+                request,
+                at: Time::default(),
+            },
             Event::RequestFailed {
                 request,
                 sent: true,
@@ -350,11 +363,14 @@ fn some_settings(random: &mut Random) -> Settings {
         _ => Limit::of(Duration::from_millis(1 + random.below(longest))),
     };
     let (queue_timeout, request_timeout, slow_request) = (limit(3_000), limit(6_000), limit(3_000));
+    let (response_timeout, total_timeout) = (limit(4_000), limit(12_000));
     Settings {
         queue_limit: below(random, 12),
         queue_timeout,
         request_timeout,
         slow_request,
+        response_timeout,
+        total_timeout,
         retry: match random.below(6) {
             0 => Retry::Off,
             1 => Retry::Unsent,

@@ -10,8 +10,8 @@ use crate::config::{
     access_log::Format,
     errors::Place,
     resolved::{
-        AccessLog, Account, Application, Bytes, Config, Daemon, Listen, LogLevel, Logging, Pool,
-        SocketOwner, Stderr,
+        AccessLog, Account, Application, Bytes, Config, Daemon, Deadlines, Listen, LogLevel,
+        Logging, Pool, SocketOwner, Stderr,
     },
 };
 
@@ -71,6 +71,7 @@ fn everything_has_a_default() {
                 mode: 0o660,
             },
             listen_backlog: 4096,
+            allowed_clients: networks(&["127.0.0.0/8", "::1/128"]),
             application: Application::Wsgi {
                 target: "blog.wsgi:application".to_owned(),
                 interpreter: PathBuf::from("/opt/bin/python3"),
@@ -87,6 +88,7 @@ fn everything_has_a_default() {
                 .into(),
             startup_timeout: Limit::of(seconds(15)),
             request_timeout: Limit::of(seconds(60)),
+            deadlines: default_deadlines(),
             queue_timeout: Limit::of(seconds(45)),
             queue_limit: 1000,
             graceful_timeout: Limit::of(seconds(65)),
@@ -105,6 +107,62 @@ fn everything_has_a_default() {
         place: Place::Top,
     };
     assert_eq!(read(SMALLEST, &Imagined::root()).unwrap(), expected);
+}
+
+fn networks(texts: &[&str]) -> Vec<ipnet::IpNet> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn other_machines_may_be_allowed_to_connect() {
+    let text = format!(
+        "{}allowed-clients = [\"192.0.2.7\", \"10.0.0.0/8\", \"2001:db8::/32\", \"::ffff:198.51.100.0/120\"]\n",
+        SMALLEST.replace("unix:/run/blog.sock", "0.0.0.0:9000")
+    );
+    let pool = only_pool(&text, &Imagined::root());
+    assert_eq!(
+        pool.allowed_clients,
+        networks(&[
+            "192.0.2.7/32",
+            "10.0.0.0/8",
+            "2001:db8::/32",
+            "198.51.100.0/24"
+        ])
+    );
+    // those of `[defaults]` do for it, and are no matter to a pool that has a unix socket
+    let text = format!(
+        "[defaults]\nallowed-clients = [\"10.0.0.0/8\"]\n{}\n{}",
+        SMALLEST.replace("unix:/run/blog.sock", "[::]:9000"),
+        SMALLEST.replace("[pool.blog]", "[pool.shop]")
+    );
+    let config = read(&text, &Imagined::root()).unwrap();
+    assert_eq!(config.pools[0].allowed_clients, networks(&["10.0.0.0/8"]));
+}
+
+#[test]
+fn times_of_responses_and_connections_are_what_is_said() {
+    let text = format!(
+        "{SMALLEST}response-timeout = \"off\"\ntotal-timeout = \"5m\"\nconnect-timeout = \"250ms\"\nsocket-timeout = 0\n"
+    );
+    let pool = only_pool(&text, &Imagined::root());
+    assert_eq!(
+        pool.deadlines,
+        Deadlines {
+            response_timeout: Limit::OFF,
+            total_timeout: Limit::of(Duration::from_secs(300)),
+            connect_timeout: Duration::from_millis(250),
+            socket_timeout: Limit::OFF,
+        }
+    );
+}
+
+fn default_deadlines() -> Deadlines {
+    Deadlines {
+        response_timeout: Limit::of(Duration::from_secs(60)),
+        total_timeout: Limit::OFF,
+        connect_timeout: Duration::from_secs(15),
+        socket_timeout: Limit::of(Duration::from_secs(60)),
+    }
 }
 
 fn default_bytes() -> Bytes {

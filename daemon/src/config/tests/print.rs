@@ -33,6 +33,7 @@ wsgi = "/srv/blog/app.py:main"
 python-home = "/srv/blog/venv"
 python-path = [".", "/opt"]
 mount = "/blog"
+allowed-clients = ["192.0.2.0/24"]
 home = "/srv/blog"
 lang = "off"
 environment = { LC_ALL = "de_DE.UTF-8", "odd name" = "1" }
@@ -55,6 +56,7 @@ group = "web"
 listen = ["unix:/run/wiki.sock"]
 upstream = ["unix:/run/php.sock", "192.0.2.7:9000"]
 socket-group = "www-data"
+connect-timeout = "3s"
 
 [pool.jobs]
 service = ["/srv/blog/serve", ""]
@@ -112,6 +114,9 @@ fn it_says_where_each_value_comes_from() {
         ("request-timeout = \"1h\"", "set"),
         ("graceful-timeout = \"1500ms\"", "set"),
         ("backoff-initial = \"500ms\"", "default"),
+        ("total-timeout = \"off\"", "default"),
+        ("connect-timeout = \"3s\"", "set"),
+        ("allowed-clients = [\"192.0.2.0/24\"]", "set"),
         ("GREETING = 'hello, \"you\"'", "[defaults]"),
         ("LC_ALL = \"de_DE.UTF-8\"", "set"),
         ("PHP_FCGI_CHILDREN = \"2\"", "default"),
@@ -146,7 +151,8 @@ fn it_has_every_key() {
         // what has a meaning has a value, but for the other applications
         for (key, value) in print::entries(pool, &machine) {
             let other = ["wsgi", "command", "upstream", "service"].contains(&key);
-            let absent = key.starts_with("socket-") || ["user", "group"].contains(&key);
+            let absent = ["socket-user", "socket-group", "socket-mode"].contains(&key)
+                || ["allowed-clients", "user", "group"].contains(&key);
             let expected = application::has_meaning(key, pool.application.key());
             assert!(
                 value.is_some() || !expected || other || absent,
