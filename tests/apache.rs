@@ -1,15 +1,16 @@
 //! Behind the real Apache: mod_proxy_fcgi in all its ways.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path};
 
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    apache::{Apache, Backend, Way, free_address},
+    apache::{Apache, Backend, Way},
     deadline::wait_for,
     http::Request,
     load::Load,
     pattern::Checker,
+    server::{free_address, recommended},
     site::Site,
     stockade::{Pool, Stockade},
 };
@@ -115,7 +116,7 @@ fn the_recommended_configuration() {
     files.write("style.css", "a file");
     let folder = |path: &Path| path.display().to_string();
     let apache = Apache::start_with(|address| {
-        recommended()
+        recommended("apache/stockade.conf")
             .replace("*:80", &address.to_string())
             .replace("/srv/app/static", &folder(files.path()))
             .replace("/run/stockade", &folder(stockade.site.path()))
@@ -134,17 +135,29 @@ fn the_recommended_configuration() {
 }
 
 #[test]
+fn the_length_that_an_application_tells_is_passed_on_if_apache_is_told_to_trust_it() {
+    let stockade = Stockade::scripted("processes = 1");
+    let file = recommended("apache/stockade.conf");
+    let trust = file
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("#SetEnv ap_trust"))
+        .expect("the file has the line");
+    let trust = format!("SetEnv ap_trust{trust}\n");
+    let backend = Backend::unix(&stockade.socket("app")).everything(Way::ProxyPass, true);
+    for (lines, passed) in [(trust.as_str(), Some("1000")), ("", None)] {
+        let apache = Apache::start(&format!("{lines}{backend}"));
+        let response = apache.client().get("/?big=1000&length=1000");
+        assert_eq!((response.body.len(), response.complete), (1000, true));
+        assert_eq!(response.header("Content-Length"), passed);
+    }
+}
+
+#[test]
 fn what_we_refuse_reaches_the_client() {
     let stockade = Stockade::scripted("processes = 1\nrequest-timeout = \"200ms\"");
     let response = Apache::keeping(&stockade).client().get("/?sleep=20000");
     assert_eq!(response.status, 504);
     assert_eq!(response.header("Stockade-Cause"), Some("request-timeout"));
-}
-
-/// `conf/apache/stockade.conf`.
-fn recommended() -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/apache/stockade.conf");
-    fs::read_to_string(file).expect("conf/apache/stockade.conf exists")
 }
 
 fn on_a_port() -> (Stockade, SocketAddr) {

@@ -146,5 +146,5 @@ fn apache_logs_fcgi_stderr_and_passes_the_response_on() {
         let response = client.get(&format!("/?{query}"));
         assert_eq!((response.status, response.complete), (200, true), "{query}");
     }
-    apache.log.wait(&["AH01071", "broken"]);
+    apache.log().wait(&["AH01071", "broken"]);
 }

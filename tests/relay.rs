@@ -35,6 +35,27 @@ fn a_stop_lets_a_slow_reader_have_its_whole_response() {
 }
 
 #[test]
+fn a_body_that_does_not_belong_to_the_response_is_not_passed_on() {
+    let stockade = Stockade::scripted("processes = 1");
+    let mut host = stockade.connect();
+    // the head alone in its record or not, passed on as it lies or not
+    for words in ["", "together", "cause", "cause&together", "big=300000"] {
+        for (method, status) in [("HEAD", "200"), ("GET", "204"), ("GET", "304")] {
+            let answer = host.ask(method, &format!("status={status}&{words}"), b"");
+            assert_eq!(
+                (answer.body_length(), answer.ended),
+                (0, Some(0)),
+                "{words}"
+            );
+            assert_eq!(answer.status().to_string(), status);
+            assert_eq!(answer.header("Content-Type").as_deref(), Some("text/plain"));
+        }
+        let answer = host.ask("GET", words, b"");
+        assert!(answer.body_length() > 0, "{words}");
+    }
+}
+
+#[test]
 fn a_response_that_waits_for_its_host_leaves_the_worker_ready_for_the_next() {
     let stockade = Stockade::scripted("processes = 1\nrequest-timeout = \"5s\"");
     for size in (1_200_000..1_400_000).step_by(20_000) {

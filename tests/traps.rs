@@ -376,7 +376,8 @@ fn trap_28_hosts_that_keep_no_connection_get_every_byte_before_it_is_closed() {
 fn trap_31_hosts_are_refused_the_roles_that_there_are_not() {
     let stockade = Stockade::scripted("processes = 1");
     let mut host = stockade.connect();
-    for (role, status) in [(0, 3), (1, 0), (2, 0), (3, 3), (4, 3)] {
+    // the third is the filter, which has tests of its own
+    for (role, status) in [(0, 3), (1, 0), (2, 0), (4, 3)] {
         let mut bytes = fcgi::request(1, "GET", "", &[]);
         bytes[9] = role;
         host.write(&bytes).unwrap();

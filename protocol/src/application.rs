@@ -145,11 +145,12 @@ impl Application {
         self.requests.len()
     }
 
-    /// The end of the body of `id` has come, told or not. False for a request that is not active.
-    pub fn stdin_ended(&self, id: u16) -> bool {
+    /// The end of all that `id` brings has come, told or not: of its body, and of the file for a filter. False for a request that is
+    /// not active.
+    pub fn input_ended(&self, id: u16) -> bool {
         self.requests
             .iter()
-            .any(|request| request.id == id && request.stdin_ended)
+            .any(|request| request.id == id && request.input_ended())
     }
 
     /// No request is active and nothing of a record is pending: the connection may be closed, or handed to another process.

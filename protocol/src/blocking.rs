@@ -217,7 +217,7 @@ impl<C: Read + Write, A: FnMut(&Request, &mut Response<'_>) -> io::Result<()>> S
         let heard_out = self
             .request
             .as_ref()
-            .is_some_and(|request| request.answered && self.application.stdin_ended(request.id));
+            .is_some_and(|request| request.answered && self.application.input_ended(request.id));
         let in_vain = self.application.ignored().saturating_add(self.discarded);
         Ok(heard_out || in_vain > DISCARD)
     }

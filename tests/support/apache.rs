@@ -2,26 +2,19 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
-    thread,
 };
 
-use nix::sys::signal::Signal;
-
 use super::{
-    deadline::wait_for,
-    http::{Address, Client},
+    http::Client,
     log::Log,
-    process::{self, command},
+    process::command,
+    server::Server,
     site::Site,
     stockade::Stockade,
     tools::{self, POOL_USER},
 };
-
-/// How often another port is tried when somebody took the one that was free a moment ago.
-const PORTS: usize = 5;
 
 /// A pool's address as Apache writes it.
 #[derive(Clone, Debug)]
@@ -37,13 +30,7 @@ pub(crate) enum Way {
 }
 
 /// A running Apache; stopped when the value goes.
-pub(crate) struct Apache {
-    site: Site,
-    /// What it writes.
-    pub(crate) log: Log,
-    child: Child,
-    address: SocketAddr,
-}
+pub(crate) struct Apache(Server);
 
 impl Backend {
     /// The unix socket `path`.
@@ -101,81 +88,26 @@ impl Apache {
 
     /// With all of the servers' lines as `servers` writes them for an address that is free.
     pub(crate) fn start_with(servers: impl Fn(SocketAddr) -> String) -> Self {
-        for _ in 0..PORTS {
-            let address = free_address();
-            match Self::try_start(Site::new(), address, &servers(address)) {
-                Ok(apache) => return apache,
-                Err(log) => assert!(
-                    log.text().contains("Address already in use"),
-                    "Apache ended:\n{}",
-                    log.text()
-                ),
-            }
-        }
-        panic!("somebody takes every port that is free")
+        Self(Server::start(|site, address| {
+            let text = configuration(site, address, &servers(address));
+            let mut command = command(tools::apache());
+            command
+                .arg("-DFOREGROUND")
+                .arg("-f")
+                .arg(site.write("apache.conf", &text));
+            command
+        }))
+    }
+
+    /// What it writes.
+    pub(crate) fn log(&self) -> &Log {
+        self.0.log()
     }
 
     /// A client of it.
     pub(crate) fn client(&self) -> Client {
-        Client::new(Address::Tcp(self.address))
+        self.0.client()
     }
-
-    fn try_start(site: Site, address: SocketAddr, servers: &str) -> Result<Self, Log> {
-        let file = site.write("apache.conf", &configuration(&site, address, servers));
-        let mut child = command(tools::apache())
-            .arg("-DFOREGROUND")
-            .arg("-f")
-            .arg(file)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("Apache can be started");
-        let log = Log::follow(child.stderr.take().expect("it was asked for"));
-        // written when the port is taken, which somebody else's Apache would answer on as well
-        let pid = site.path().join("apache.pid");
-        let listening = wait_for("Apache to accept connections", || {
-            match child.try_wait().expect("Apache is our child") {
-                Some(_) => Some(false),
-                None if !pid.exists() => None,
-                None => TcpStream::connect(address).ok().map(|_| true),
-            }
-        });
-        if !listening {
-            return Err(log);
-        }
-        Ok(Self {
-            site,
-            log,
-            child,
-            address,
-        })
-    }
-
-    fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).expect("a process's number fits")
-    }
-}
-
-impl Drop for Apache {
-    fn drop(&mut self) {
-        let family = process::descendants(self.pid());
-        process::signal(self.pid(), Signal::SIGKILL);
-        for member in family {
-            process::signal(member, Signal::SIGKILL);
-        }
-        self.child.wait().expect("Apache is our child");
-        if thread::panicking() {
-            let folder = self.site.path().display();
-            eprintln!("--- log of Apache in {folder}\n{}\n---", self.log.text());
-        }
-    }
-}
-
-/// An address that was free a moment ago: Apache cannot be given a socket, and listens on no unix socket.
-pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("a port of this machine is free")
 }
 
 fn configuration(site: &Site, address: SocketAddr, servers: &str) -> String {
@@ -223,9 +155,13 @@ fn modules_folder() -> PathBuf {
     folder
 }
 
-const MODULES: [&str; 9] = [
+const MODULES: [&str; 13] = [
     "mpm_event",
+    "authn_core",
+    "auth_basic",
     "authz_core",
+    "authz_user",
+    "authnz_fcgi",
     "alias",
     "dir",
     "proxy",

@@ -35,6 +35,7 @@ enum Body<'a> {
     None,
     Bytes(&'a [u8]),
     Pattern(u64),
+    Chunks(u64),
 }
 
 /// What came back.
@@ -87,6 +88,12 @@ impl<'a> Request<'a> {
     /// With `length` bytes of the pattern as body, which are never held.
     pub(crate) fn pattern(mut self, length: u64) -> Self {
         self.body = Body::Pattern(length);
+        self
+    }
+
+    /// The same in chunks: its length is not told before its end.
+    pub(crate) fn chunks(mut self, length: u64) -> Self {
+        self.body = Body::Chunks(length);
         self
     }
 }
@@ -211,6 +218,7 @@ impl Client {
             Body::None => head.push_str("Content-Length: 0\r\n"),
             Body::Bytes(bytes) => head.push_str(&format!("Content-Length: {}\r\n", bytes.len())),
             Body::Pattern(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
+            Body::Chunks(_) => head.push_str("Transfer-Encoding: chunked\r\n"),
         }
         head.push_str("\r\n");
         to.write_all(head.as_bytes())?;
@@ -222,6 +230,15 @@ impl Client {
                 while let Some(piece) = maker.next_piece() {
                     to.write_all(piece)?;
                 }
+            }
+            Body::Chunks(length) => {
+                let mut maker = Maker::new(length);
+                while let Some(piece) = maker.next_piece() {
+                    write!(to, "{:x}\r\n", piece.len())?;
+                    to.write_all(piece)?;
+                    to.write_all(b"\r\n")?;
+                }
+                to.write_all(b"0\r\n\r\n")?;
             }
         }
         to.flush()

@@ -52,6 +52,11 @@ impl Nginx {
 
     /// The same with every choice.
     pub(crate) fn start(pool: &Path, hosting: &Hosting<'_>) -> Self {
+        Self::start_at(&format!("unix:{}", pool.display()), hosting)
+    }
+
+    /// The same for a pool at an address as nginx writes it.
+    pub(crate) fn start_at(pool: &str, hosting: &Hosting<'_>) -> Self {
         let site = Site::new();
         let file = site.write("nginx.conf", &configuration(&site, pool, hosting));
         let mut child = command(tools::nginx())
@@ -109,7 +114,7 @@ impl Drop for Nginx {
     }
 }
 
-fn configuration(site: &Site, pool: &Path, hosting: &Hosting<'_>) -> String {
+fn configuration(site: &Site, pool: &str, hosting: &Hosting<'_>) -> String {
     let user = if tools::root() {
         format!("user {POOL_USER};")
     } else {
@@ -135,7 +140,7 @@ fn configuration(site: &Site, pool: &Path, hosting: &Hosting<'_>) -> String {
             proxy_temp_path {folder}/proxy;
             scgi_temp_path {folder}/scgi;
             uwsgi_temp_path {folder}/uwsgi;
-            upstream pool {{ server unix:{pool}; {keepalive} }}
+            upstream pool {{ server {pool}; {keepalive} }}
             server {{
                 listen unix:{address};
                 client_max_body_size 0;
@@ -149,7 +154,6 @@ fn configuration(site: &Site, pool: &Path, hosting: &Hosting<'_>) -> String {
             }}
         }}",
         folder = site.path().display(),
-        pool = pool.display(),
         address = address(site).display(),
         location = hosting.location,
         server = hosting.server,

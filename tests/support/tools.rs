@@ -9,7 +9,7 @@ use nix::unistd::{User, geteuid};
 
 use super::process::command;
 
-/// The account that pools and nginx run as when the tests are root; Debian's nginx and base-passwd have it.
+/// The account that pools and hosts run as when the tests are root; Debian's nginx and base-passwd have it.
 pub(crate) const POOL_USER: &str = "www-data";
 /// The account of the relay when the tests are root.
 pub(crate) const RELAY_USER: &str = "stockade";
@@ -43,6 +43,21 @@ pub(crate) fn apache() -> PathBuf {
 /// logrotate.
 pub(crate) fn logrotate() -> PathBuf {
     program("logrotate", "apt-get install logrotate")
+}
+
+/// Caddy.
+pub(crate) fn caddy() -> PathBuf {
+    program("caddy", "apt-get install caddy")
+}
+
+/// HAProxy.
+pub(crate) fn haproxy() -> PathBuf {
+    program("haproxy", "apt-get install haproxy")
+}
+
+/// lighttpd.
+pub(crate) fn lighttpd() -> PathBuf {
+    program("lighttpd", "apt-get install lighttpd")
 }
 
 /// php-cgi.

@@ -1,6 +1,6 @@
 //! Does what the machine says, and answers for requests that have no worker to answer for them.
 
-use std::{borrow::Cow, io::IoSlice};
+use std::borrow::Cow;
 
 use stockade_policy::{
     Time, WorkerId,
@@ -18,11 +18,6 @@ use super::{
 };
 use crate::control::FromRelay;
 
-/// What a host reads where a response has to look cut: no FastCGI version, so every host takes it for an error. A connection that
-/// is merely closed is the end of a complete response to a host that does not keep connections.
-pub(super) const BROKEN_RECORD: [u8; 8] = [0; 8];
-/// Why a request has no answer, in the access log.
-const RELAY_ENDS: &str = "relay-ended";
 
 /// The refusals of one cause after another.
 #[derive(Debug, Default)]
@@ -278,42 +273,6 @@ impl State {
         host.connection.resume();
         if self.draining() {
             host.connection.wake();
-        }
-    }
-
-    /// Makes the host see that the response is not complete.
-    pub(super) fn cut(&mut self, key: RequestKey, cause: &str) {
-        let broken = Ending {
-            cause: Some(cause),
-            whole: false,
-        };
-        self.log_access(key, broken);
-        let Some((host, _)) = self
-            .requests
-            .get_mut(key)
-            .and_then(|request| request.host.take())
-        else {
-            return;
-        };
-        host.connection.write(&[IoSlice::new(&BROKEN_RECORD)]);
-        host.connection.close();
-    }
-
-    /// The relay ends: what is not complete has to look so.
-    pub(super) fn cut_all(&mut self) {
-        for key in self.requests.running() {
-            let Some(request) = self.requests.get_mut(key) else {
-                continue;
-            };
-            if request.head_sent {
-                self.cut(key, RELAY_ENDS);
-            } else if !request.id.is_empty() {
-                let broken = Ending {
-                    cause: Some(RELAY_ENDS),
-                    whole: false,
-                };
-                self.log_access(key, broken);
-            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::io::IoSlice;
 
 use stockade_policy::dispatch::{Event, RequestKey};
 use stockade_protocol::{
-    encode,
+    encode::{self, Role},
     record::{Header, RecordType},
 };
 
@@ -54,7 +54,8 @@ impl State {
             return;
         }
         let comes = !request.body_ended && (request.body_left.is_some() || request.may_have_body);
-        if comes && keys.request_buffering {
+        // what a filter gets is its host's file, not a client's slow upload: it is passed on as it comes
+        if comes && keys.request_buffering && request.role != Some(Role::Filter) {
             request.collects = true;
         } else {
             self.arrive(key);
@@ -115,7 +116,7 @@ impl State {
         if request.collects {
             self.collect(key, taken);
         } else if let Some(link) = request.link.clone() {
-            send_body(&link, taken);
+            send_body(&link, RecordType::Stdin, taken);
             self.dirty.push(link);
         }
         if complete {
@@ -140,7 +141,38 @@ impl State {
         if request.collects {
             self.collected(key);
         } else if let Some(link) = request.link.clone() {
+            let whole = request.input_ended();
             end_body(&link);
+            link.body_sent.set(whole);
+            self.dirty.push(link);
+        }
+    }
+
+    /// A piece of the file for a filter. Some hosts send it without waiting for the end of the body.
+    pub(super) fn file(&mut self, host: &Host, id: u16, bytes: &[u8]) {
+        let held = self.plan.bytes.request_buffer_size;
+        let Some(key) = host.request(id) else { return };
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        request.take_file(bytes, held);
+        if let Some(link) = request.link.clone() {
+            send_body(&link, RecordType::Data, bytes);
+            self.dirty.push(link);
+        }
+    }
+
+    /// The end of the file for a filter.
+    pub(super) fn file_end(&mut self, host: &Host, id: u16) {
+        let Some(key) = host.request(id) else { return };
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        request.file_ended = true;
+        if let Some(link) = request.link.clone() {
+            link.body_sent.set(request.input_ended());
+            link.connection
+                .queue(|out| encode::stream_end(out, RecordType::Data, ID));
             self.dirty.push(link);
         }
     }
@@ -214,7 +246,7 @@ impl State {
             return;
         };
         let Some(link) = &request.link else { return };
-        let awaited = !request.body_ended && link.connection.waiting() == 0;
+        let awaited = !request.input_ended() && link.connection.waiting() == 0;
         if awaited != request.body_awaited {
             request.body_awaited = awaited;
             request.heard = self.clock.now();
@@ -229,16 +261,16 @@ impl State {
 }
 
 /// Gives a worker a piece of the body.
-pub(super) fn send_body(link: &Link, bytes: &[u8]) {
+pub(super) fn send_body(link: &Link, kind: RecordType, bytes: &[u8]) {
     if bytes.len() < DIRECT {
         link.connection
-            .queue(|out| encode::stream(out, RecordType::Stdin, ID, bytes));
+            .queue(|out| encode::stream(out, kind, ID, bytes));
         return;
     }
     link.flush();
     for part in bytes.chunks(BODY_RECORD) {
         let length = u16::try_from(part.len()).expect("a record's part is at most 32 KiB");
-        let header = Header::new(RecordType::Stdin, ID, length).encode();
+        let header = Header::new(kind, ID, length).encode();
         let parts = [IoSlice::new(&header), IoSlice::new(part)];
         if link.connection.write(&parts) > 0 {
             link.touched.set(true);

@@ -43,6 +43,8 @@ pub(super) struct Host {
     replied: Cell<usize>,
     /// For `socket-timeout`.
     pub(super) watch: Cell<Watch>,
+    /// A response on it was cut: it ends with its other requests.
+    pub(super) cut: Cell<bool>,
     /// Its place in the pool's list.
     pub(super) number: Cell<usize>,
     _place: Place,
@@ -69,6 +71,7 @@ impl Host {
             active: RefCell::default(),
             replied: Cell::new(0),
             watch: Cell::default(),
+            cut: Cell::new(false),
             number: Cell::new(0),
             _place: place,
             pool: Rc::clone(pool),
@@ -97,6 +100,7 @@ impl Host {
         self.active.borrow_mut().retain(|(active, _)| *active != id);
         self.finished.borrow_mut().push(id);
         self.settle();
+        self.break_off_if_alone();
     }
 
     /// Tells the decoder what was answered, unless it is just now in use (then its user does).
@@ -105,7 +109,7 @@ impl Host {
             return;
         };
         for id in self.finished.borrow_mut().drain(..) {
-            let heard_out = application.stdin_ended(id);
+            let heard_out = application.input_ended(id);
             if application.finished(id) {
                 if heard_out {
                     self.connection.close();
@@ -230,8 +234,8 @@ fn take(state: &mut State, host: &Rc<Host>, event: Event<'_>) {
         Event::ParamsTooLong { id } => state.params_too_long(host, id),
         Event::Stdin { id, bytes } => state.body(host, id, bytes),
         Event::StdinEnd { id } => state.body_end(host, id),
-        // only the filter role has a data stream, and that role was refused
-        Event::Data { .. } | Event::DataEnd { .. } => {}
+        Event::Data { id, bytes } => state.file(host, id, bytes),
+        Event::DataEnd { id } => state.file_end(host, id),
         Event::Abort { id } => state.abort(host, id),
         Event::UnknownRole { id } => state.reject(host, id, ProtocolStatus::UnknownRole),
         Event::TooManyRequests { id } => state.reject(host, id, ProtocolStatus::CantMpxConn),

@@ -315,10 +315,6 @@ impl State {
 
     /// BEGIN_REQUEST.
     pub(super) fn begin(&mut self, host: &Rc<Host>, id: u16, role: Role, keep_conn: bool) {
-        if role == Role::Filter {
-            self.reject(host, id, ProtocolStatus::UnknownRole);
-            return;
-        }
         if self.half_open(host) >= HALF_OPEN {
             self.reject(host, id, ProtocolStatus::CantMpxConn);
             return;

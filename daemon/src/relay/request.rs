@@ -13,6 +13,8 @@ use super::{folded, front::Host, ids, link::Link, seen::Seen, spool::Spool};
 
 /// Buffers that grew beyond this are given back when the request has ended. In bytes.
 const KEPT: usize = 16 * 1024;
+/// What Caddy says of a body that comes in chunks.
+const UNKNOWN_LENGTH: &[u8] = b"-1";
 
 /// One request.
 #[derive(Debug, Default)]
@@ -31,6 +33,10 @@ pub(super) struct Request {
     /// The body as far as it has come, while `holds_body`: until a worker may have seen some of it, so that nothing of
     /// what it is given later can be missing.
     pub(super) body: Vec<u8>,
+    /// The file for a filter, which comes behind the body, as far as it has come; held as `body` is.
+    pub(super) file: Vec<u8>,
+    /// Its end has come.
+    pub(super) file_ended: bool,
     /// The whole of what has come of the body is in `body`.
     pub(super) holds_body: bool,
     /// Its bytes that have come.
@@ -67,6 +73,8 @@ pub(super) struct Request {
     pub(super) heard: Time,
     /// The beginning of the response head, while its end has not come.
     pub(super) head: Vec<u8>,
+    /// The method is HEAD.
+    pub(super) head_only: bool,
     /// Bytes of a response head have come.
     pub(super) head_begun: bool,
     /// The response head was passed on.
@@ -116,6 +124,11 @@ impl Request {
                 b"REQUEST_METHOD" => {
                     found.idempotent = stockade_protocol::idempotent(value);
                     self.may_have_body = !matches!(value, b"GET" | b"HEAD");
+                    self.head_only = value == b"HEAD";
+                }
+                b"CONTENT_LENGTH" if value == UNKNOWN_LENGTH => {
+                    found.unclean = true;
+                    self.announced = true;
                 }
                 b"CONTENT_LENGTH" if !value.is_empty() => {
                     self.body_left = Some(number(value).ok_or(Malformed)?);
@@ -192,21 +205,45 @@ impl Request {
         if self.collects {
             return taken;
         }
-        let seen = self.link.as_ref().is_some_and(|link| link.touched.get());
-        if seen && self.holds_body && self.body.len() + taken.len() > held {
-            self.holds_body = false;
-            self.body = Vec::new();
-        }
-        if self.holds_body {
+        if self.holds(taken.len(), held) {
             self.body.extend_from_slice(taken);
         }
         taken
     }
 
+    /// A part of a filter's file came.
+    pub(super) fn take_file(&mut self, bytes: &[u8], held: usize) {
+        if self.holds(bytes.len(), held) {
+            self.file.extend_from_slice(bytes);
+        }
+    }
+
+    /// Whether `more` bytes of body or file are held; if not, none are.
+    fn holds(&mut self, more: usize, held: usize) -> bool {
+        let seen = self.link.as_ref().is_some_and(|link| link.touched.get());
+        if seen && self.holds_body && self.body.len() + self.file.len() + more > held {
+            self.holds_body = false;
+            self.body = Vec::new();
+            self.file = Vec::new();
+        }
+        self.holds_body
+    }
+
+    /// Whether its response, whose status is known, has no body: what programs send all the same, a CGI server throws away, and HAProxy takes
+    /// it for an error.
+    pub(super) fn ends_at_head(&self) -> bool {
+        self.head_only || matches!(self.seen.status, 204 | 304)
+    }
+
+    /// Nothing more of it comes from its host.
+    pub(super) fn input_ended(&self) -> bool {
+        self.body_ended && (self.file_ended || self.role != Some(Role::Filter))
+    }
+
     /// Waits for a slot, and holds all of the body that it may: `held` bytes.
     pub(super) fn full(&self, held: usize) -> bool {
-        let comes = !self.body_ended && !self.collects;
-        comes && self.link.is_none() && self.body.len() >= held
+        let comes = !self.input_ended() && !self.collects;
+        comes && self.link.is_none() && self.body.len() + self.file.len() >= held
     }
 
     /// Tells the worker how long the body is that has come, where the host did not.
@@ -222,12 +259,12 @@ impl Request {
 
     /// It could be sent to a worker once more.
     pub(super) fn held(&self) -> bool {
-        self.holds_body && self.body_ended && !self.head_begun
+        self.holds_body && self.input_ended() && !self.head_begun
     }
 
-    /// The bytes of parameters and held body.
+    /// The bytes of parameters, held body and file.
     pub(super) fn len(&self) -> usize {
-        let memory = self.params.len() + self.body.len();
+        let memory = self.params.len() + self.body.len() + self.file.len();
         self.spool.as_ref().map_or(memory, |_| usize::MAX)
     }
 
@@ -279,6 +316,7 @@ fn number(text: &[u8]) -> Option<u64> {
 fn cleaned(params: &[u8]) -> Vec<u8> {
     changed(params, |name, value| match name {
         b"HTTP_PROXY" => None,
+        b"CONTENT_LENGTH" if value == UNKNOWN_LENGTH => None,
         b"SCRIPT_FILENAME" => Some(script_filename(value)),
         _ => Some(value),
     })
@@ -427,13 +465,22 @@ mod tests {
         for pairs in [
             [(&b"A=B"[..], &b"c"[..])],
             [(b"A", b"\0")],
-            [(b"CONTENT_LENGTH", b"-1")],
+            [(b"CONTENT_LENGTH", b"-2")],
         ] {
             assert_eq!(request(&pairs).read_params(&mut ids), Err(Malformed));
         }
         let mut cut = request(&[(b"A", b"B")]);
         cut.params.pop();
         assert_eq!(cut.read_params(&mut ids), Err(Malformed));
+    }
+
+    #[test]
+    fn a_length_that_the_host_does_not_know_is_none() {
+        let mut chunked = request(&[(b"REQUEST_METHOD", b"GET"), (b"CONTENT_LENGTH", b"-1")]);
+        chunked.read_params(&mut ids::RequestIds::new(1)).unwrap();
+        assert_eq!(chunked.body_left, None);
+        assert!(!chunked.bodyless(), "something follows");
+        assert_eq!(chunked.param(b"CONTENT_LENGTH"), None);
     }
 
     #[test]

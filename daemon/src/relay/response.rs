@@ -5,7 +5,8 @@ use std::{io::IoSlice, rc::Rc};
 
 use stockade_policy::dispatch::{Event, RequestKey};
 use stockade_protocol::{
-    encode, head,
+    encode::{self, Role},
+    head,
     record::{self, Fragment, HEADER_LEN, Header, RecordType},
     web_server,
 };
@@ -17,10 +18,11 @@ use super::{
     answers::{self, Answer},
     connection::End,
     link::Link,
-    own_header::{passable, remove_our_header},
+    own_header::passable,
     pool::State,
     probe,
     request::Request,
+    response_head::gather,
 };
 
 /// What a worker may still say to a host that is gone before its connection is closed. In bytes.
@@ -68,7 +70,7 @@ impl Forward {
 
 /// What became of a request with the bytes of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     /// More is to come.
     Goes,
     /// The response is complete.
@@ -163,7 +165,7 @@ impl State {
     fn output(
         &mut self,
         key: RequestKey,
-        fragment: Fragment,
+        mut fragment: Fragment,
         buffer: &mut [u8],
         forward: &mut Forward,
     ) -> Step {
@@ -171,16 +173,15 @@ impl State {
         let Some(request) = self.requests.get_mut(key) else {
             return Step::Enough;
         };
-        let content = fragment.content;
-        let Some((host, id)) = &request.host else {
-            return self.unheard(key, content.len());
+        let Some(id) = request.host.as_ref().map(|(_, id)| *id) else {
+            return self.unheard(key, fragment.content.len());
         };
-        let id = *id;
         if !request.head_sent {
-            let bytes = content.of(buffer);
-            let scanned = request.head.len();
+            let bytes = fragment.content.of(buffer);
             request.head_begun = true;
-            let whole = (scanned == 0)
+            let whole = request
+                .head
+                .is_empty()
                 .then(|| head::find_end(bytes, 0).filter(|end| *end <= limit))
                 .flatten()
                 .and_then(|end| passable(&bytes[..end]).map(|status| (status, end)));
@@ -189,39 +190,23 @@ impl State {
                 if self.log_wants_head {
                     request.head.extend_from_slice(&bytes[..end]);
                 }
-            } else {
-                request.head.extend_from_slice(bytes);
-                let Some(end) = head::find_end(&request.head, scanned) else {
-                    return if request.head.len() > limit {
-                        Step::Bad("response-head-too-large")
-                    } else {
-                        Step::Goes
-                    };
-                };
-                if end > limit {
-                    return Step::Bad("response-head-too-large");
-                }
-                let Ok(parsed) = head::parse(&request.head[..end]) else {
-                    return Step::Bad("malformed-response-head");
-                };
-                let body = request.head.len() - end;
-                remove_our_header(&mut request.head, end);
-                request.seen.status = parsed.status;
-                request.seen.sent = request.head.len() as u64;
-                request.seen.head = (request.head.len() - body) as u64;
-                host.connection
-                    .queue(|out| encode::stream(out, RecordType::Stdout, id, &request.head));
-                host.connection.flush();
+            } else if let Some(step) = gather(request, bytes, limit) {
+                return step;
             }
             request.head_sent = true;
             self.ledger.answered(request.seen.status);
             self.dispatch
                 .handle(Event::HeadReceived { request: key }, self.clock.now());
-            if whole.is_none() {
+            let Some((_, end)) = whole else {
                 return Step::Goes;
+            };
+            if request.ends_at_head() {
+                fragment.content.end = fragment.content.start + end;
             }
+        } else if request.ends_at_head() {
+            return Step::Goes;
         }
-        request.seen.sent += content.len() as u64;
+        request.seen.sent += fragment.content.len() as u64;
         put_header(buffer, RecordType::Stdout, fragment, id);
         forward.push_record(fragment);
         Step::Goes
@@ -336,7 +321,8 @@ impl State {
             return;
         };
         let (host, kept) = (request.host.take(), request.link.take());
-        let (had_body, arrived) = (request.body_length > 0, request.arrived);
+        let had_body = request.body_length > 0 || request.role == Some(Role::Filter);
+        let arrived = request.arrived;
         if let Some((host, id)) = host {
             self.observe(arrived);
             self.host_answered(&host, id);
@@ -482,8 +468,7 @@ impl State {
     }
 }
 
-/// Gives a piece of a record's content a header of its own, in the bytes before it: those of the record's header, or those that the read
-/// buffer leaves free.
+/// Gives a piece of content a header of its own, in the bytes before it: the record's header, or what the read buffer leaves free.
 pub(super) fn put_header(buffer: &mut [u8], kind: RecordType, fragment: Fragment, id: u16) {
     let content = fragment.content;
     let length = u16::try_from(content.len()).expect("a fragment is a part of one record");

@@ -9,7 +9,7 @@ use std::{rc::Rc, time::Duration};
 use stockade_policy::{Time, dispatch::RequestKey};
 
 use super::{
-    actions::BROKEN_RECORD,
+    cut::BROKEN_RECORD,
     answers,
     front::Host,
     pool::State,

@@ -7,6 +7,7 @@
 use std::{cell::Cell, fs::File, io, os::unix::fs::FileExt as _, path::Path, rc::Rc};
 
 use stockade_policy::dispatch::{Event, RequestKey};
+use stockade_protocol::record::RecordType;
 use tokio::task;
 
 use super::{
@@ -221,7 +222,7 @@ impl State {
     }
 
     fn fed(&mut self, link: &Rc<Link>, bytes: &[u8], length: u64) {
-        send_body(link, bytes);
+        send_body(link, RecordType::Stdin, bytes);
         link.fed.set(link.fed.get() + bytes.len() as u64);
         if link.fed.get() == length {
             end_body(link);

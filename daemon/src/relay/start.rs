@@ -118,7 +118,7 @@ impl State {
         };
         link.begin(key);
         let whole = request.body_ended && request.spool.is_none();
-        link.body_sent.set(whole);
+        link.body_sent.set(whole && request.input_ended());
         let mut fits = true;
         link.connection.queue(|out| {
             encode::begin_request(out, ID, request.role.unwrap_or(Role::Responder), true);
@@ -128,6 +128,12 @@ impl State {
             }
             if whole {
                 encode::stream_end(out, RecordType::Stdin, ID);
+            }
+            if !request.file.is_empty() {
+                encode::stream(out, RecordType::Data, ID, &request.file);
+            }
+            if request.file_ended {
+                encode::stream_end(out, RecordType::Data, ID);
             }
         });
         request.body_awaited = false;

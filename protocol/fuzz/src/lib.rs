@@ -216,8 +216,8 @@ pub fn application_law(bytes: &[u8], sizes: &[u8]) {
         assert_eq!(whole.application.idle(), cut.application.idle());
         for id in 0..300 {
             assert_eq!(
-                whole.application.stdin_ended(id),
-                cut.application.stdin_ended(id)
+                whole.application.input_ended(id),
+                cut.application.input_ended(id)
             );
         }
     }

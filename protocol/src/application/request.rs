@@ -11,7 +11,7 @@ pub(super) struct Request {
     /// The bytes of parameters so far.
     params: usize,
     params_ended: bool,
-    pub(super) stdin_ended: bool,
+    stdin_ended: bool,
     data_ended: bool,
     /// Nothing of its streams is told any more: it was aborted or refused.
     muted: bool,
@@ -30,6 +30,11 @@ impl Request {
             muted: false,
             aborted: false,
         }
+    }
+
+    /// Nothing more of it comes, if the web server keeps to the specification.
+    pub(super) fn input_ended(&self) -> bool {
+        self.stdin_ended && (self.data_ended || self.role != Role::Filter)
     }
 
     pub(super) fn params<'a>(

@@ -202,9 +202,9 @@ fn trap_33_hosts_that_send_too_many_params_are_refused_before_they_are_received(
         ]
         .concat(),
     );
-    assert!(!host.application.stdin_ended(1));
+    assert!(!host.application.input_ended(1));
     host.read(&record(STDIN, 1, b"", 0));
-    assert!(host.application.stdin_ended(1), "known, though not told");
+    assert!(host.application.input_ended(1), "known, though not told");
     assert_eq!(host.told.lines(), before);
     host.read(&record(ABORT, 1, b"", 0));
     assert_eq!(

@@ -22,12 +22,23 @@ fn trap_07_hosts_may_leave_out_the_end_of_stdin_or_send_it_late() {
         host.told.lines(),
         ["begin 1 Responder keep", "params-end 1"]
     );
-    assert!(!host.application.stdin_ended(1));
+    assert!(!host.application.input_ended(1));
     assert!(!host.application.finished(1), "kept");
     assert!(host.application.idle());
     host.read(&record(STDIN, 1, b"", 0));
     assert_eq!(host.told.lines().len(), 2, "swallowed");
     assert!(host.application.idle());
+}
+
+/// FastCGI 1.0, 6.4.
+#[test]
+fn a_filter_has_sent_all_when_its_file_has_ended_too() {
+    let mut host = listener(LIMITS);
+    host.read(&record(BEGIN, 1, &[0, 3, 1, 0, 0, 0, 0, 0], 0));
+    host.read(&[record(PARAMS, 1, b"", 0), record(STDIN, 1, b"", 0)].concat());
+    assert!(!host.application.input_ended(1));
+    host.read(&[record(DATA, 1, b"a", 0), record(DATA, 1, b"", 0)].concat());
+    assert!(host.application.input_ended(1));
 }
 
 /// FastCGI 1.0, 3.3.
@@ -74,7 +85,7 @@ fn trap_16_hosts_may_be_answered_before_the_end_of_stdin() {
     let mut host = listener(LIMITS);
     let begin = [record(BEGIN, 1, &CLOSE, 0), record(PARAMS, 1, b"", 0)].concat();
     host.read(&[&begin[..], &record(STDIN, 1, b"half", 0)].concat());
-    assert!(!host.application.stdin_ended(1), "more is on its way");
+    assert!(!host.application.input_ended(1), "more is on its way");
     assert!(host.application.finished(1));
     let told = host.told.lines();
     let rest = [record(STDIN, 1, b"half", 0), record(STDIN, 1, b"", 0)].concat();

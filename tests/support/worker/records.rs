@@ -16,11 +16,14 @@ impl Kind {
     pub(crate) const STDIN: u8 = 5;
     pub(crate) const STDOUT: u8 = 6;
     pub(crate) const STDERR: u8 = 7;
+    pub(crate) const DATA: u8 = 8;
     pub(crate) const GET_VALUES: u8 = 9;
     pub(crate) const GET_VALUES_RESULT: u8 = 10;
 }
 
 const KEEP_CONN: u8 = 1;
+const FILTER: u8 = 3;
+const UNKNOWN_ROLE: u8 = 3;
 
 /// One record.
 pub(crate) struct Record {
@@ -33,6 +36,8 @@ pub(crate) struct Record {
 pub(crate) struct Request {
     pub(crate) id: u16,
     pub(crate) keep: bool,
+    /// Its number.
+    role: u8,
     pub(crate) parameters: BTreeMap<String, String>,
 }
 
@@ -57,17 +62,47 @@ impl Request {
         Ok(Self {
             id: begin.id,
             keep,
+            role: begin.content.get(1).copied().unwrap_or_default(),
             parameters: pairs(&encoded)?,
         })
     }
 
+    /// What the program is asked to be.
+    pub(crate) fn role(&self) -> &'static str {
+        match self.role {
+            1 => "responder",
+            2 => "authorizer",
+            FILTER => "filter",
+            _ => "unknown",
+        }
+    }
+
     /// The next piece of the body; none at its end.
     pub(crate) fn read_body(&self, connection: &mut UnixStream) -> io::Result<Option<Vec<u8>>> {
+        self.read_stream(connection, Kind::STDIN)
+    }
+
+    /// The next piece of the file behind the body, which only a filter gets; none at its end.
+    pub(crate) fn read_file(&self, connection: &mut UnixStream) -> io::Result<Option<Vec<u8>>> {
+        if self.role == FILTER {
+            self.read_stream(connection, Kind::DATA)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn read_stream(&self, connection: &mut UnixStream, kind: u8) -> io::Result<Option<Vec<u8>>> {
         let record = read(connection)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        if record.kind != Kind::STDIN || record.id != self.id {
-            return Err(io::Error::other("a record amid the body"));
+        if record.kind != kind || record.id != self.id {
+            return Err(io::Error::other("a record amid a stream"));
         }
         Ok((!record.content.is_empty()).then_some(record.content))
+    }
+
+    /// Ends the request: the program is not what it is asked to be.
+    pub(crate) fn refuse_role(&self, connection: &mut UnixStream) -> io::Result<()> {
+        let status = [0, 0, 0, 0, UNKNOWN_ROLE, 0, 0, 0];
+        write(connection, Kind::END_REQUEST, self.id, &status)
     }
 
     /// Ends both: the response and the request.

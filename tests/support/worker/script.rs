@@ -2,20 +2,25 @@
 //!
 //! | word | effect |
 //! | --- | --- |
+//! | `refuse-role` | ends the request with UNKNOWN_ROLE |
 //! | `unread` | the body is not read |
 //! | `stdout=TEXT` `stderr=TEXT` | a line on the worker's own standard output or error |
 //! | `report=TEXT` | FCGI_STDERR |
 //! | `reports=BYTES` | so much of FCGI_STDERR, in lines of 64 bytes |
 //! | `leak=MIB` | takes memory and keeps it |
+//! | `wait-midway=PATH` | does the same in the middle of a `big` body |
 //! | `wait=PATH` | does not go on while there is no such file |
 //! | `sleep=MS` | takes its time, deaf to everything |
 //! | `crash=before-head` `after-head` `mid-body` | is killed (SIGKILL, no core file) there |
 //! | `exit=STATUS` | exits before the head |
 //! | `reject=STATUS` | only END_REQUEST, with this protocolStatus |
 //! | `garbage` | writes what is not FastCGI, and goes on to the next connection |
+//! | `together` | the head and a short body in one record |
 //! | `no-head` | a body without a head |
 //! | `status=LINE` | the Status header; default none, so 200 |
 //! | `cause` | a Stockade-Cause header of its own |
+//! | `length=BYTES` | a Content-Length header |
+//! | `variable=NAME` | a header Variable-NAME with the role that is asked for |
 //! | `write-slowly=MS` | waits that long before each record of the body |
 //! | `big=BYTES` | the body is so much of the pattern |
 //! | `echo` | the body is the request's |
@@ -28,7 +33,7 @@
 //! | `linger=PATH` | before that, waits until there is such a file |
 //!
 //! Without a word about the body it is a few facts, one a line: `pid`, `requests`, `generation`, `length` and `wrong` of the request's
-//! body against the pattern.
+//! body against the pattern; for a filter, `file` and `file-wrong` of its file.
 
 use std::{
     env,
@@ -65,7 +70,12 @@ pub(crate) fn run(
     life: &mut Life,
 ) -> io::Result<Outcome> {
     let script = Script::of(&request);
+    if script.has("refuse-role") {
+        request.refuse_role(connection)?;
+        return Ok(Outcome::Next);
+    }
     let (checker, body) = script.read_body(connection, &request)?;
+    let file = script.read_file(connection, &request)?;
     if let Some(status) = script.before_head(connection, &request, life)? {
         return Ok(Outcome::Exit(status));
     }
@@ -78,8 +88,14 @@ pub(crate) fn run(
         id: request.id,
         slowly: script.milliseconds("write-slowly"),
     };
+    if script.has("together") {
+        let text = script.text(&request, life, [checker, file]);
+        answer.write((script.head(&request) + &text).as_bytes())?;
+        request.end(connection)?;
+        return Ok(Outcome::Next);
+    }
     if !script.has("no-head") {
-        answer.write(script.head().as_bytes())?;
+        answer.write(script.head(&request).as_bytes())?;
     }
     script.crash_at("after-head");
     script.wait_for_file("stall");
@@ -88,7 +104,7 @@ pub(crate) fn run(
     } else if script.has("echo") {
         answer.write(&body)?;
     } else {
-        answer.write(script.text(&request, life, checker).as_bytes())?;
+        answer.write(script.text(&request, life, [checker, file]).as_bytes())?;
     }
     if script.has("close-early") {
         return Err(io::Error::other("asked to close early"));
@@ -182,6 +198,17 @@ impl Script {
         Ok((checker, kept))
     }
 
+    /// What a filter's file was.
+    fn read_file(&self, connection: &mut UnixStream, request: &Request) -> io::Result<Checker> {
+        let mut checker = Checker::default();
+        if !self.has("unread") {
+            while let Some(piece) = request.read_file(connection)? {
+                checker.take(&piece);
+            }
+        }
+        Ok(checker)
+    }
+
     /// Everything up to the head; a status to exit with, if that was asked for.
     fn before_head(
         &self,
@@ -220,10 +247,16 @@ impl Script {
         Ok(self.small("exit"))
     }
 
-    fn head(&self) -> String {
+    fn head(&self, request: &Request) -> String {
         let mut head = String::from("Content-Type: text/plain\r\n");
         if let Some(status) = self.get("status") {
             head.push_str(&format!("Status: {status}\r\n"));
+        }
+        if let Some(length) = self.get("length") {
+            head.push_str(&format!("Content-Length: {length}\r\n"));
+        }
+        if let Some(name) = self.get("variable") {
+            head.push_str(&format!("Variable-{name}: {}\r\n", request.role()));
         }
         if self.has("cause") {
             head.push_str("Stockade-Cause: forged\r\n");
@@ -231,7 +264,7 @@ impl Script {
         head + "\r\n"
     }
 
-    fn text(&self, request: &Request, life: &Life, checker: Checker) -> String {
+    fn text(&self, request: &Request, life: &Life, [body, file]: [Checker; 2]) -> String {
         if let Some(name) = self.get("show") {
             return request.parameters.get(name).cloned().unwrap_or_default();
         }
@@ -240,14 +273,18 @@ impl Script {
                 .map(|(name, value)| format!("{name}={value}\n"))
                 .collect();
         }
-        format!(
+        let mut facts = format!(
             "pid {}\nrequests {}\ngeneration {}\nlength {}\nwrong {}\n",
             process::id(),
             life.requests,
             life.generation,
-            checker.length(),
-            checker.wrong()
-        )
+            body.length(),
+            body.wrong()
+        );
+        if request.role() == "filter" {
+            facts += &format!("file {}\nfile-wrong {}\n", file.length(), file.wrong());
+        }
+        facts
     }
 }
 
@@ -276,6 +313,7 @@ impl Answer<'_> {
             written += piece.len() as u64;
             if written >= length / 2 {
                 script.crash_at("mid-body");
+                script.wait_for_file("wait-midway");
             }
         }
         Ok(())
