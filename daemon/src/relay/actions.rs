@@ -18,7 +18,6 @@ use super::{
 };
 use crate::control::FromRelay;
 
-
 /// The refusals of one cause after another.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {

@@ -14,11 +14,7 @@ use stockade_policy::dispatch::RequestKey;
 use stockade_protocol::encode;
 use tokio::{task, time::sleep};
 
-use super::{
-    access_log::Ending,
-    front::{Host, reply},
-    pool::State,
-};
+use super::{access_log::Ending, front::Host, pool::State};
 
 /// What a host reads where a response has to look cut.
 pub(super) const BROKEN_RECORD: [u8; 8] = [0; 8];
@@ -51,7 +47,7 @@ impl State {
         if host.active.borrow().is_empty() {
             task::spawn_local(break_off_soon(host));
         } else {
-            reply(&host.connection, |out| {
+            host.reply(|out| {
                 encode::get_values_result(out, &[("FCGI_MPXS_CONNS", "0")]);
             });
         }

@@ -9,8 +9,8 @@ use std::{rc::Rc, time::Duration};
 use stockade_policy::{Time, dispatch::RequestKey};
 
 use super::{
-    cut::BROKEN_RECORD,
     answers,
+    cut::BROKEN_RECORD,
     front::Host,
     pool::State,
     request::{Request, Requests},
