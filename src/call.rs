@@ -247,7 +247,10 @@ fn print(mut connection: &Connection) -> Result<(), String> {
                         "the request was rejected with protocol status {status}"
                     ));
                 }
-                Answer::StdoutEnd | Answer::Values | Answer::UnknownType(_) | Answer::Ignored => {}
+                Answer::StdoutEnd { .. }
+                | Answer::Values
+                | Answer::UnknownType(_)
+                | Answer::Ignored => {}
             }
         }
     }

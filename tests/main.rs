@@ -25,6 +25,7 @@ mod hosts;
 mod logging;
 mod memory;
 mod mount;
+mod multiplex;
 mod nginx;
 mod peers;
 mod php;

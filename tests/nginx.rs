@@ -137,7 +137,7 @@ fn upload(nginx: &Nginx, length: u64) {
         response.text()
     );
     let text = response.text();
-    let told: Vec<&str> = text.lines().skip(3).collect();
+    let told: Vec<&str> = text.lines().skip(4).collect();
     assert_eq!(told, [format!("length {length}"), "wrong 0".to_owned()]);
 }
 

@@ -69,7 +69,7 @@ fn go_on_net_http_fcgi() {
         .status()
         .unwrap();
     assert!(status.success());
-    let stockade = serve(site, &[&program], "threads = 8");
+    let stockade = serve(site, &[&program], "threads = 8\nmultiplex = true");
     answers(&stockade);
     stockade.log.wait(&["pool app", "a body of 200000 bytes"]);
 }

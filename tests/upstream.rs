@@ -138,6 +138,54 @@ fn a_request_that_takes_too_long_costs_the_others_nothing() {
 }
 
 #[test]
+fn many_requests_share_a_connection_to_an_address() {
+    let site = Site::new();
+    let _theirs = Theirs::start_with(&site, "one", &["multiplex"]);
+    let stockade = relaying(site, &["one"], "multiplex = true\nthreads = 8");
+    stockade.log.wait(&["pool app: serving"]);
+    let gate = stockade.site.path().join("gate");
+    let mut hosts: Vec<_> = (0..8).map(|_| stockade.connect()).collect();
+    for host in &mut hosts {
+        host.begin("POST", &format!("wait={}", gate.display()), b"a=1");
+        host.wait_read();
+    }
+    std::fs::write(&gate, "").expect("the site can be written to");
+    let connections: Vec<String> = hosts
+        .iter_mut()
+        .map(|host| host.answer().expect("an answer").fact("connections"))
+        .collect();
+    assert!(
+        connections.iter().all(|number| *number == connections[0]),
+        "{connections:?}"
+    );
+}
+
+#[test]
+fn the_address_with_the_fewest_requests_is_next() {
+    let site = Site::new();
+    let _theirs =
+        ["one", "two", "three"].map(|name| Theirs::start_with(&site, name, &["multiplex"]));
+    let stockade = relaying(site, &["one", "two", "three"], "");
+    stockade
+        .log
+        .wait_times(3, &["pool app: upstream", "answers"]);
+    let gate = stockade.site.path().join("gate");
+    let mut hosts: Vec<_> = (0..9).map(|_| stockade.connect()).collect();
+    for host in &mut hosts {
+        host.begin("GET", &format!("wait={}", gate.display()), &[]);
+        host.wait_read();
+    }
+    std::fs::write(&gate, "").expect("the site can be written to");
+    let mut names: Vec<String> = hosts
+        .iter_mut()
+        .map(|host| host.answer().expect("an answer").fact("generation"))
+        .collect();
+    names.sort_unstable();
+    let expected = ["one", "three", "two"].map(|name| [name; 3]).concat();
+    assert_eq!(names, expected);
+}
+
+#[test]
 fn a_reload_takes_up_other_addresses() {
     let site = Site::new();
     let _theirs = [Theirs::start(&site, "one"), Theirs::start(&site, "two")];
@@ -216,6 +264,11 @@ struct Theirs(Child);
 impl Theirs {
     /// A scripted worker that listens on a socket of its own, as if started by somebody else.
     fn start(site: &Site, name: &str) -> Self {
+        Self::start_with(site, name, &[])
+    }
+
+    /// The same with these arguments.
+    fn start_with(site: &Site, name: &str, arguments: &[&str]) -> Self {
         let path = site.path().join(format!("{name}.sock"));
         if path.exists() {
             std::fs::remove_file(&path).expect("it is ours");
@@ -226,6 +279,7 @@ impl Theirs {
         built::stockade();
         let child = command(built::scripted_worker())
             .arg(format!("generation={name}"))
+            .args(arguments)
             .stdin(OwnedFd::from(listener))
             .spawn()
             .expect("the scripted worker can be started");

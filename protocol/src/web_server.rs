@@ -1,7 +1,8 @@
 //! The web server's side of a connection: reads what an application sends (FastCGI 1.0, sections 4 to 5.5).
 //!
-//! One request at a time: [`WebServer::begin`] says that one was written, [`Answer::End`] that it is over. The content of STDOUT and
-//! STDERR is given as [`Fragment`]s, so that a relay can pass the records on where they lie.
+//! [`WebServer::begin`] says that a request was written, [`Answer::End`] that it is over; there may be several at a time, each with an
+//! id of its own. The content of STDOUT and STDERR is given as [`Fragment`]s, so that a relay can pass the records on where they lie;
+//! whose they are, their header says.
 //!
 //! Tolerated, because applications do it: STDERR at any time and without an end; END_REQUEST without the end of STDOUT, or
 //! with a body that is too long; anything of a request that is over, which is ignored.
@@ -19,11 +20,16 @@ pub enum Answer {
     /// A piece of the response, never empty (section 5.3).
     Stdout(Fragment),
     /// The response is complete (section 5.3); said once, and not at all if the application leaves it out. END_REQUEST follows.
-    StdoutEnd,
+    StdoutEnd {
+        /// The request.
+        id: u16,
+    },
     /// A piece of the error output, never empty (section 5.3). Its end is not told, since many applications never tell it.
     Stderr(Fragment),
     /// END_REQUEST (section 5.5): the request is over. Padding may still be on its way; [`WebServer::at_boundary`] says.
     End {
+        /// The request.
+        id: u16,
         /// The application's exit status.
         app_status: u32,
         /// `protocolStatus` as it is on the wire. 0: complete; any other that [`crate::encode::ProtocolStatus`] does not know is a failure.
@@ -36,6 +42,17 @@ pub enum Answer {
     /// A piece of a record without meaning here: of no request or of one that is over, after the end of its
     /// stream, the end of STDERR, a management record with an id, a type that FastCGI 1.0 does not define.
     Ignored,
+}
+
+impl Answer {
+    /// The request that it is about, where there is one.
+    pub const fn id(&self) -> Option<u16> {
+        match self {
+            Self::Stdout(fragment) | Self::Stderr(fragment) => Some(fragment.header.request_id),
+            Self::StdoutEnd { id } | Self::End { id, .. } => Some(*id),
+            Self::Values | Self::UnknownType(_) | Self::Ignored => None,
+        }
+    }
 }
 
 /// Why the connection must be closed: what the application sends is not FastCGI's application side.
@@ -113,10 +130,8 @@ impl From<RecordError> for WebServerError {
 #[derive(Clone, Debug, Default)]
 pub struct WebServer {
     splitter: Splitter,
-    /// The request that was written and is not over.
-    active: Option<u16>,
-    /// The end of its STDOUT has come.
-    stdout_ended: bool,
+    /// The requests that were written and are not over.
+    active: Active,
     /// What the record is that is being received. Decided at its start, so that no rest of an old record is taken for the next request's.
     current: Current,
     /// An END_REQUEST's body, as far as it has come.
@@ -146,13 +161,17 @@ impl WebServer {
         Self::default()
     }
 
-    /// Request `id` was written: what comes for it is its answer. Whatever still comes for the one before is ignored.
+    /// Request `id` was written: what comes for it is its answer. Whatever still comes for an earlier one with this id is ignored.
     ///
     /// An application that answers an id twice would be taken to answer the next request: reuse neither connection
     /// nor id after a request that was aborted.
     pub fn begin(&mut self, id: u16) {
-        self.active = Some(id);
-        self.stdout_ended = false;
+        self.active.begin(id);
+    }
+
+    /// Nobody waits for the answer to `id`: whatever still comes of it is ignored, its end too.
+    pub fn forget(&mut self, id: u16) {
+        self.active.end(id);
     }
 
     /// The next answer in `input` at or behind `at`, which is moved behind it. None: the input is used up. Start with `at` = 0
@@ -194,8 +213,11 @@ impl WebServer {
             Current::Stdout => Answer::Stdout(fragment),
             Current::Stderr => Answer::Stderr(fragment),
             Current::StdoutEnd => {
-                self.stdout_ended = true;
-                Answer::StdoutEnd
+                let id = fragment.header.request_id;
+                if let Some(request) = self.active.find(id) {
+                    request.stdout_ended = true;
+                }
+                Answer::StdoutEnd { id }
             }
             Current::End => {
                 self.end.push(fragment.content.of(input));
@@ -220,7 +242,9 @@ impl WebServer {
         let Some(kind) = header.record_type() else {
             return Ok(Current::Nothing);
         };
-        let active = self.active == Some(header.request_id);
+        let request = self.active.find(header.request_id);
+        let active = request.is_some();
+        let open = request.is_some_and(|request| !request.stdout_ended);
         let empty = header.content_length == 0;
         Ok(match kind {
             RecordType::Stdout | RecordType::Stderr | RecordType::EndRequest
@@ -228,8 +252,8 @@ impl WebServer {
             {
                 return Err(WebServerError::NullRequestId(kind));
             }
-            RecordType::Stdout if active && !self.stdout_ended && empty => Current::StdoutEnd,
-            RecordType::Stdout if active && !self.stdout_ended => Current::Stdout,
+            RecordType::Stdout if open && empty => Current::StdoutEnd,
+            RecordType::Stdout if open => Current::Stdout,
             RecordType::Stderr if active && !empty => Current::Stderr,
             RecordType::EndRequest if active => {
                 self.end = Body::default();
@@ -271,10 +295,66 @@ impl WebServer {
         let Some([a, b, c, d, status, ..]) = self.end.complete() else {
             return Err(WebServerError::EndTooShort(fragment.header.content_length));
         };
-        self.active = None;
+        let id = fragment.header.request_id;
+        self.active.end(id);
         Ok(Answer::End {
+            id,
             app_status: u32::from_be_bytes([a, b, c, d]),
             status,
         })
+    }
+}
+
+/// The requests that are not over: one of them without a table, for most connections never have more.
+#[derive(Clone, Debug, Default)]
+struct Active {
+    first: Option<Request>,
+    /// In the order of their ids.
+    others: Vec<Request>,
+}
+
+/// A request that is not over.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    id: u16,
+    /// The end of its STDOUT has come.
+    stdout_ended: bool,
+}
+
+impl Active {
+    fn begin(&mut self, id: u16) {
+        let request = Request {
+            id,
+            stdout_ended: false,
+        };
+        if let Some(known) = self.find(id) {
+            *known = request;
+        } else if self.first.is_none() {
+            self.first = Some(request);
+        } else if let Err(place) = self.place(id) {
+            self.others.insert(place, request);
+        }
+    }
+
+    fn find(&mut self, id: u16) -> Option<&mut Request> {
+        match &mut self.first {
+            Some(first) if first.id == id => self.first.as_mut(),
+            _ => {
+                let place = self.place(id).ok()?;
+                self.others.get_mut(place)
+            }
+        }
+    }
+
+    fn end(&mut self, id: u16) {
+        if self.first.is_some_and(|first| first.id == id) {
+            self.first = None;
+        } else if let Ok(place) = self.place(id) {
+            self.others.remove(place);
+        }
+    }
+
+    fn place(&self, id: u16) -> Result<usize, usize> {
+        self.others.binary_search_by_key(&id, |request| request.id)
     }
 }

@@ -88,7 +88,7 @@ fn heard(written: &[u8]) -> String {
             }
             Answer::Values => told += &format!("{}", web_server.values().escape_ascii()),
             Answer::UnknownType(kind) => told += &format!("?{kind}"),
-            Answer::StdoutEnd | Answer::Ignored => {}
+            Answer::StdoutEnd { .. } | Answer::Ignored => {}
         }
     }
     assert!(web_server.at_boundary());

@@ -197,7 +197,7 @@ async fn receive(stream: &Stream, output: &mut Output) -> Result<bool, Failed> {
             match answer {
                 Answer::Stdout(fragment) => content.extend_from_slice(fragment.content.of(input)),
                 Answer::End { status, .. } => end = Some(status),
-                Answer::StdoutEnd
+                Answer::StdoutEnd { .. }
                 | Answer::Stderr(_)
                 | Answer::Values
                 | Answer::UnknownType(_)

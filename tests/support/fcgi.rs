@@ -58,7 +58,12 @@ impl Answer {
 
     /// How long the body is, in bytes.
     pub(crate) fn body_length(&self) -> usize {
-        self.stdout.len() - self.body_start()
+        self.body_bytes().len()
+    }
+
+    /// The body as it came.
+    pub(crate) fn body_bytes(&self) -> &[u8] {
+        &self.stdout[self.body_start()..]
     }
 
     /// One line of the scripted worker's facts: "pid 4711".

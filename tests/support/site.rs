@@ -50,6 +50,14 @@ impl Site {
         path
     }
 
+    /// A folder in it that the pools may write to.
+    pub(crate) fn folder_for_pool(&self, name: &str) -> PathBuf {
+        let path = self.path().join(name);
+        fs::create_dir(&path).expect("the test's folder can be written to");
+        give_to_pool_user(&path);
+        path
+    }
+
     /// A copy in it of a file or folder of the repository (or of what was built from it), for the account of the pools.
     pub(crate) fn copy_for_pool(&self, source: &Path) -> PathBuf {
         let name = source.file_name().expect("what is copied has a name");

@@ -29,6 +29,11 @@ pub(super) fn application(
     let keys = &pool.keys;
     exactly_one(pool)?;
     if let Some(wsgi) = &keys.wsgi {
+        refuse(
+            keys,
+            OF_PROGRAMS,
+            "with `wsgi`, whose workers take one request on a connection: remove it",
+        )?;
         Ok(Application::Wsgi {
             target: target(wsgi, &python_path(keys, base), base, surroundings)?,
             interpreter: interpreter(pool, account, base, surroundings)?,
@@ -270,6 +275,7 @@ pub(super) fn has_meaning(key: &str, application: &str) -> bool {
         "command" => !python,
         "service" => !python && !OF_REQUESTS.contains(&key),
         "upstream" => !python && !OF_PROCESSES.contains(&key),
+        "wsgi" => !OF_PROGRAMS.contains(&key),
         _ => true,
     }
 }
@@ -285,6 +291,8 @@ fn refuse(keys: &PoolKeys, without_meaning: &[&str], why: &str) -> Result<(), Pr
 
 /// Keys of Python applications. SCRIPT_NAME is given to others as the host sends it.
 const PYTHON: &[&str] = &["python-home", "python-path", "mount"];
+/// Keys of programs that speak FastCGI by themselves.
+const OF_PROGRAMS: &[&str] = &["multiplex"];
 /// Keys about requests and where they come from.
 const OF_REQUESTS: &[&str] = &[
     "listen",
@@ -294,6 +302,7 @@ const OF_REQUESTS: &[&str] = &[
     "listen-backlog",
     "allowed-clients",
     "threads",
+    "multiplex",
     "request-timeout",
     "response-timeout",
     "total-timeout",

@@ -178,6 +178,7 @@ keys! {
         service = "service": Vec<Spanned<Word>>,
         processes = "processes": Whole<1, 10_000>,
         threads = "threads": Whole<1, 1_000>,
+        multiplex = "multiplex": bool,
         user = "user": String,
         group = "group": String,
         home = "home": PathBuf,
@@ -218,7 +219,7 @@ keys! {
     }
     later:
         "asgi" "environment-file" "inherit-environment" "parameters"
-        "display-name" "stop-signal" "concurrency" "connections" "multiplex" "preload" "warm-up" "refork-after"
+        "display-name" "stop-signal" "concurrency" "connections" "preload" "warm-up" "refork-after"
         "stack-size" "switch-interval" "scale" "interrupt-timeout"
         "eviction-timeout" "deadlock-timeout" "inactivity-timeout" "probe"
         "restart-interval" "maximum-memory" "cpu-time-limit" "supplementary-groups" "chroot" "cpu-priority"

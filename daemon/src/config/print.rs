@@ -243,6 +243,7 @@ fn of_processes(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry> {
     vec![
         ("processes", number(pool.processes)),
         ("threads", number(pool.threads)),
+        ("multiplex", Some(Value::Boolean(pool.multiplex))),
         ("user", account.and_then(name)),
         ("group", group),
         ("home", path(&pool.home)),

@@ -224,6 +224,7 @@ fn pool(
         mount: value(keys.mount.as_ref(), |given| given.0.clone(), String::new()),
         processes,
         threads,
+        multiplex: value(keys.multiplex.as_ref(), |given| *given, false),
         account,
         home: home?,
         umask: value(keys.umask.as_ref(), |given| given.0, 0o022),

@@ -92,6 +92,8 @@ pub struct Pool {
     pub processes: u32,
     /// `threads`: slots per worker, or per address of an upstream.
     pub threads: u32,
+    /// `multiplex`.
+    pub multiplex: bool,
     /// `user`, `group`; none when the supervisor is not root, and of an upstream.
     pub account: Option<Account>,
     /// `home`: the working directory; `/` when unset.

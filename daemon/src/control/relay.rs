@@ -53,6 +53,8 @@ pub struct UpstreamPlan {
     pub addresses: Vec<Listen>,
     /// Requests at a time on each.
     pub slots: u32,
+    /// `multiplex`.
+    pub multiplexes: bool,
     /// Between two questions to one that does not answer.
     pub backoff: Backoff,
 }
@@ -139,6 +141,8 @@ pub enum ToRelay {
         socket: Option<PathBuf>,
         /// Ask it by GET_VALUES whether it is ready, and say `WorkerAnswered`.
         probe: bool,
+        /// `multiplex`.
+        multiplexes: bool,
     },
     /// It may be given requests.
     WorkerOffered {

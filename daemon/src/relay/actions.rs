@@ -113,8 +113,8 @@ impl State {
             .requests
             .get_mut(key)
             .map(|request| match &request.link {
-                Some(link) if link.connection.paused() => now,
-                Some(link) => request.heard.max(link.room.get()),
+                Some(link) if link.trunk.connection.paused() => now,
+                Some(link) => request.heard.max(link.trunk.room.get()),
                 None => request.heard,
             });
         let at = at.unwrap_or_default();
@@ -215,13 +215,17 @@ impl State {
             return;
         };
         let link = request.link.clone();
+        if let Some(link) = &link {
+            // it may have been the one whose bytes were in the others' way
+            link.trunk.room.set(self.clock.now());
+        }
         let may_finish =
             !request.head_sent && link.as_ref().is_some_and(|link| link.body_sent.get());
         self.dispatch
             .handle(Event::HostGone { request: key }, self.clock.now());
         match link {
             None => self.requests.remove(key),
-            Some(link) if may_finish => link.connection.resume(),
+            Some(link) if may_finish => link.trunk.connection.resume(),
             Some(link) => self.part_with(key, &link),
         }
         self.settle();

@@ -11,12 +11,7 @@ use stockade_protocol::{
     record::{Header, RecordType},
 };
 
-use super::{
-    answers,
-    front::Host,
-    link::{ID, Link},
-    pool::State,
-};
+use super::{answers, front::Host, link::Link, pool::State};
 
 /// A host's bytes of at least this length go to the worker as they lie; shorter ones are gathered into one write. In bytes.
 const DIRECT: usize = 4096;
@@ -171,8 +166,9 @@ impl State {
         request.file_ended = true;
         if let Some(link) = request.link.clone() {
             link.body_sent.set(request.input_ended());
-            link.connection
-                .queue(|out| encode::stream_end(out, RecordType::Data, ID));
+            link.trunk
+                .connection
+                .queue(|out| encode::stream_end(out, RecordType::Data, link.id));
             self.dirty.push(link);
         }
     }
@@ -207,7 +203,7 @@ impl State {
             ahead |= request
                 .link
                 .as_ref()
-                .is_some_and(|link| link.connection.waiting() > BODY_AHEAD);
+                .is_some_and(|link| link.trunk.connection.waiting() > BODY_AHEAD);
             ahead |= request.spool.as_ref().is_some_and(|spool| spool.behind());
             if request.full(held) {
                 full = Some(key);
@@ -234,8 +230,8 @@ impl State {
                 .get_mut(*key)
                 .and_then(|request| request.link.as_ref())
             {
-                link.room.set(now);
-                link.connection.resume();
+                link.trunk.room.set(now);
+                link.trunk.connection.resume();
             }
         }
     }
@@ -246,7 +242,7 @@ impl State {
             return;
         };
         let Some(link) = &request.link else { return };
-        let awaited = !request.input_ended() && link.connection.waiting() == 0;
+        let awaited = !request.input_ended() && link.trunk.connection.waiting() == 0;
         if awaited != request.body_awaited {
             request.body_awaited = awaited;
             request.heard = self.clock.now();
@@ -263,24 +259,24 @@ impl State {
 /// Gives a worker a piece of the body.
 pub(super) fn send_body(link: &Link, kind: RecordType, bytes: &[u8]) {
     if bytes.len() < DIRECT {
-        link.connection
-            .queue(|out| encode::stream(out, kind, ID, bytes));
+        link.trunk
+            .connection
+            .queue(|out| encode::stream(out, kind, link.id, bytes));
         return;
     }
     link.flush();
     for part in bytes.chunks(BODY_RECORD) {
         let length = u16::try_from(part.len()).expect("a record's part is at most 32 KiB");
-        let header = Header::new(kind, ID, length).encode();
+        let header = Header::new(kind, link.id, length).encode();
         let parts = [IoSlice::new(&header), IoSlice::new(part)];
-        if link.connection.write(&parts) > 0 {
-            link.touched.set(true);
-        }
+        link.trunk.connection.write(&parts);
     }
 }
 
 /// Tells a worker that this was the whole body.
 pub(super) fn end_body(link: &Link) {
     link.body_sent.set(true);
-    link.connection
-        .queue(|out| encode::stream_end(out, RecordType::Stdin, ID));
+    link.trunk
+        .connection
+        .queue(|out| encode::stream_end(out, RecordType::Stdin, link.id));
 }

@@ -1,69 +1,20 @@
-//! A connection to a worker: one request at a time, kept for the next where the worker keeps it.
+//! One request's way to its worker: an id on a connection ([`super::trunk`]), used again where nothing of the request was left on it.
 
-use std::{
-    cell::{Cell, RefCell},
-    io,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::Cell, rc::Rc};
 
-use stockade_policy::{Time, WorkerId, dispatch::RequestKey};
-use stockade_protocol::web_server::WebServer;
-use tokio::{sync::Notify, time::timeout};
+use stockade_policy::dispatch::RequestKey;
+use stockade_protocol::encode;
 
-use super::{
-    connection::{Connection, End, Peer, drive},
-    pool::{Pool, Worker},
-};
+use super::{connection::End, trunk::Trunk};
 
-/// The id of every request on a connection to a worker.
-pub(super) const ID: u16 = 1;
-
-/// How long a connection that ended without an answer waits for the news that its worker is gone. A worker dies a little after its
-/// connections; what it leaves behind must not be given to it again.
-const OBITUARY: Duration = Duration::from_secs(1);
-
-/// The news of a worker's end, for its connections, which may end a little before or after it.
-#[derive(Debug, Default)]
-pub(super) struct Obituary {
-    /// How it ended, when it has: by itself, with status 0.
-    done: Cell<Option<bool>>,
-    published: Notify,
-}
-
-impl Obituary {
-    /// Its process is gone.
-    pub(super) fn publish(&self, done: bool) {
-        self.done.set(Some(done));
-        self.published.notify_waiters();
-    }
-
-    fn published(&self) -> bool {
-        self.done.get().is_some()
-    }
-
-    async fn wait(&self) {
-        if self.done.get().is_none() {
-            self.published.notified().await;
-        }
-    }
-}
-
-/// One connection to a worker.
+/// An id on a connection to a worker.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) connection: Connection,
-    pub(super) worker: WorkerId,
-    /// The connection may not have come about when it was made.
-    under_way: bool,
-    /// News of the worker's end come: it is no process of somebody else's.
-    ours: bool,
-    obituary: Rc<Obituary>,
-    /// Reads what the worker sends.
-    pub(super) web_server: RefCell<WebServer>,
-    /// What it runs.
+    pub(super) trunk: Rc<Trunk>,
+    pub(super) id: u16,
+    /// What runs on it.
     pub(super) request: Cell<Option<RequestKey>>,
-    /// The end of the request's body was queued.
+    /// The end of the request's body was queued, or no more of it is to be.
     pub(super) body_sent: Cell<bool>,
     /// Bytes of a body in a file that were given to it.
     pub(super) fed: Cell<u64>,
@@ -71,135 +22,100 @@ pub(super) struct Link {
     pub(super) last: Cell<bool>,
     /// The worker has ended the STDOUT stream.
     pub(super) output_ended: Cell<bool>,
-    /// The kernel took bytes of the request.
-    pub(super) touched: Cell<bool>,
-    /// When there was room for the worker's bytes again after there was none.
-    pub(super) room: Cell<Time>,
-    /// It has served a request before.
-    pub(super) used: Cell<bool>,
-    /// The pool has let go of it: whatever still comes is of no interest.
-    pub(super) dropped: Cell<bool>,
-    pool: Rc<Pool>,
+    /// The worker has ended the request.
+    pub(super) over: Cell<bool>,
+    /// The worker was told that nobody waits for the answer.
+    aborted: Cell<bool>,
+    /// What the connection will have sent before the request.
+    start: Cell<u64>,
 }
 
 impl Link {
-    /// Connects to a worker.
-    pub(super) fn connect(
-        pool: &Rc<Pool>,
-        worker: WorkerId,
-        known: &Worker,
-    ) -> io::Result<Rc<Self>> {
-        let address = known.address.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        let link = Rc::new(Self {
-            connection: Connection::new(address.connect()?)?,
-            under_way: address.takes_time(),
-            ours: known.pid != 0,
-            worker,
-            obituary: Rc::clone(&known.obituary),
-            web_server: RefCell::new(WebServer::new()),
+    /// A new id.
+    pub(super) fn new(trunk: &Rc<Trunk>, id: u16) -> Rc<Self> {
+        Rc::new(Self {
+            trunk: Rc::clone(trunk),
+            id,
             request: Cell::new(None),
             body_sent: Cell::new(false),
             fed: Cell::new(0),
             last: Cell::new(false),
             output_ended: Cell::new(false),
-            touched: Cell::new(false),
-            room: Cell::default(),
-            used: Cell::new(false),
-            dropped: Cell::new(false),
-            pool: Rc::clone(pool),
-        });
-        tokio::task::spawn_local(run(Rc::clone(&link)));
-        Ok(link)
+            over: Cell::new(false),
+            aborted: Cell::new(false),
+            start: Cell::new(0),
+        })
     }
 
     /// Makes it ready for a request.
     pub(super) fn begin(&self, request: RequestKey) {
-        self.web_server.borrow_mut().begin(ID);
+        self.trunk.begun(self.id);
         self.request.set(Some(request));
         self.body_sent.set(false);
         self.fed.set(0);
         self.output_ended.set(false);
-        self.touched.set(false);
-        self.connection.resume();
+        self.over.set(false);
+        let connection = &self.trunk.connection;
+        self.start
+            .set(connection.sent() + connection.waiting() as u64);
+        connection.resume();
     }
 
-    /// Writes what waits, and notes whether the worker may have seen any of it.
+    /// Writes what waits.
     pub(super) fn flush(&self) {
-        if self.connection.flush() > 0 {
-            self.touched.set(true);
-        }
+        self.trunk.connection.flush();
+    }
+
+    /// The kernel took bytes of the request.
+    pub(super) fn touched(&self) -> bool {
+        self.trunk.connection.sent() > self.start.get()
+    }
+
+    /// Whether a body in a file goes on here behind `offset`.
+    pub(super) fn wants(&self, offset: u64) -> bool {
+        self.fed.get() == offset && !self.body_sent.get()
     }
 
     /// The worker ended by itself, as a program does that is to serve so many requests and no more, and left something unread that we
-    /// had sent: the kernel says so by a reset. What a program takes in one read was then not begun.
+    /// had sent: the kernel says so by a reset. What a program takes in one read was then not begun. Of several requests
+    /// there is no telling which.
     pub(super) fn left_unread(&self, end: End) -> bool {
-        end == End::Broken && self.obituary.done.get() == Some(true)
+        end == End::Broken && !self.trunk.multiplexes() && self.trunk.ended_by_itself()
     }
 
-    /// Waits for a connection that is under way; one that does not come about is no connection.
-    async fn came_about(self: &Rc<Self>) -> bool {
-        let limit = self.pool.state().plan.connect_timeout;
-        let error = match timeout(limit, self.connection.established()).await {
-            Ok(Ok(())) => return true,
-            Ok(Err(error)) => error,
-            Err(_) => io::ErrorKind::TimedOut.into(),
-        };
-        self.pool.state().link_refused(self, &error);
-        false
-    }
-
-    /// Lets go of it: the worker sees the connection closed.
-    pub(super) fn drop_it(&self) {
-        self.request.set(None);
-        self.dropped.set(true);
-        self.connection.abort();
-    }
-}
-
-async fn run(link: Rc<Link>) {
-    if link.under_way && !link.came_about().await {
-        return;
-    }
-    let end = drive(&*link).await;
-    if end == End::Done {
-        return;
-    }
-    if link.ours && link.pool.state().unanswered(&link) {
-        // either way it is known by then
-        timeout(OBITUARY, link.obituary.wait())
-            .await
-            .unwrap_or_default();
-    }
-    link.pool.state().link_ended(&link, end);
-}
-
-impl Peer for Link {
-    fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
-    fn bytes(&self, buffer: &mut [u8]) {
-        if !self.dropped.get() {
-            self.pool.state().link_bytes(self, buffer);
+    /// The request on it is over.
+    pub(super) fn release(&self) -> Option<RequestKey> {
+        let request = self.request.take();
+        if request.is_some() {
+            self.trunk.released();
         }
+        request
     }
 
-    fn drained(&self) {
-        self.touched.set(true);
-        self.pool.state().link_drained(self);
+    /// Tells the worker, which shares the connection among requests, that nobody waits for this one. Its end is waited for.
+    pub(super) fn abort(&self) {
+        if self.aborted.replace(true) {
+            return;
+        }
+        self.body_sent.set(true);
+        self.trunk.retire();
+        let connection = &self.trunk.connection;
+        connection.queue(|out| encode::abort_request(out, self.id));
+        connection.flush();
+        connection.resume();
     }
 
-    fn write_failed(&self) -> bool {
-        // what the worker answered before it stopped reading is still to be read
-        self.dropped.get()
-    }
-
-    fn leaves_when_closed(&self) -> bool {
-        false
-    }
-
-    fn starved(&self) -> Option<End> {
-        // what a dead worker had said is here; another process may still hold its end of the connection open
-        (self.obituary.published() && !self.connection.has_input()).then_some(End::Closed)
+    /// Lets go of it: the worker sees the connection closed or, where other requests share it, this one aborted.
+    pub(super) fn drop_it(&self) {
+        let had = self.release();
+        if self.trunk.idle() || !self.trunk.multiplexes() {
+            self.trunk.close();
+            return;
+        }
+        self.trunk.web_server.borrow_mut().forget(self.id);
+        if had.is_some() && !self.over.get() {
+            self.abort();
+        }
+        self.trunk.retire();
     }
 }

@@ -4,13 +4,14 @@
 //! (`crate::control`). A pool lives on exactly one of its threads: on the path of a request there is no lock.
 //!
 //! ```text
-//!   threads ──▶ pool ──▶ front (hosts' connections) ──▶ request ──▶ dispatch (policy) ──▶ link (workers' connections)
+//!   threads ──▶ pool ──▶ front (hosts' connections) ──▶ request ──▶ dispatch (policy) ──▶ link, trunk (workers' connections)
 //! ```
 //! - [`threads`]: the control socket and the threads; [`pool_thread`]: the way of each message to its pool.
 //! - [`pool`]: one pool: the table of requests, the workers, the policy's actions.
 //! - [`front`]: from a host's bytes to events of a request; [`body`]: how it comes in; [`spool`]: bodies in files.
 //! - [`upstream`]: workers that are addresses of somebody else's; [`address`]: how either is reached.
-//! - [`link`]: a connection to a worker; [`response`]: from its bytes to the host's.
+//! - [`trunk`]: a connection to a worker; [`link`]: one request's way on it; [`demux`]: what comes on the former;
+//!   [`response`]: from a request's part of it to the host.
 //! - [`connection`]: reading, writing and waiting, the same for both sides; [`outbox`]: what waits; [`socket_timeout`]: hosts that do neither.
 //! - [`ledger`]: what is counted; [`reading`]: how a pool stands; [`status`], [`metrics`], [`http`]: for those who ask.
 //! - [`access_log`], [`access_file`]: a line for each request; [`slow`]: requests that run for long; [`seen`]: what is remembered for both.
@@ -29,6 +30,7 @@ mod answers;
 mod body;
 mod connection;
 mod cut;
+mod demux;
 mod episode;
 mod folded;
 mod front;
@@ -56,6 +58,7 @@ mod start;
 mod status;
 mod stderr;
 mod threads;
+mod trunk;
 mod upstream;
 mod workers;
 

@@ -26,11 +26,12 @@ use super::{
     front::Host,
     ids::RequestIds,
     ledger::Ledger,
-    link::{Link, Obituary},
+    link::Link,
     output::LastLines,
     request::Requests,
     slow::SlowLines,
     spool::Spooled,
+    trunk::{Obituary, Trunk},
     upstream::Upstream,
 };
 use crate::{
@@ -111,12 +112,18 @@ pub(super) struct Worker {
     pub(super) lines: LastLines,
     /// It is the adapter's, or one that cooperates like it: it says when a connection is not to be used again.
     pub(super) tells: bool,
+    /// It takes several requests at a time on one connection.
+    pub(super) multiplexes: bool,
+    /// Requests that it is given at a time.
+    pub(super) slots: u32,
     /// It is to be given no more.
     pub(super) retired: bool,
     /// The news of its end.
     pub(super) obituary: Rc<Obituary>,
-    /// Kept connections that run nothing; the last one used is last.
+    /// Links of kept connections that run nothing; the last one used is last.
     pub(super) idle: Vec<Rc<Link>>,
+    /// The connection that takes several requests, where one does.
+    pub(super) trunk: Weak<Trunk>,
 }
 
 impl Pool {
@@ -235,7 +242,7 @@ impl State {
     pub(super) fn rest(&mut self) {
         while let Some(link) = self.dirty.pop() {
             link.flush();
-            if link.connection.deaf() && !link.touched.get() {
+            if link.trunk.connection.deaf() && !link.touched() {
                 self.stale(&link);
             } else if let Some(key) = link.request.get() {
                 self.weigh_body(key);

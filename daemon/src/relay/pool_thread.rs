@@ -1,6 +1,10 @@
 //! A thread and the pools that live on it: the way of a message to its pool.
 
-use std::{collections::BTreeMap, os::fd::OwnedFd, rc::Rc};
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    rc::{Rc, Weak},
+};
 
 use stockade_policy::PoolId;
 use tokio::{
@@ -169,6 +173,7 @@ fn worker_launched(pool: &Rc<pool::Pool>, message: ToRelay, lines: LastLines) {
         fresh,
         socket,
         probe,
+        multiplexes,
         ..
     } = message
     else {
@@ -181,11 +186,14 @@ fn worker_launched(pool: &Rc<pool::Pool>, message: ToRelay, lines: LastLines) {
         generation,
         age: (age, state.clock.now()),
         tells: !probe,
+        multiplexes,
+        slots: 0,
         offered: false,
         retired: false,
         lines,
         obituary: Rc::default(),
         idle: Vec::new(),
+        trunk: Weak::new(),
     };
     state.worker_launched(worker, launched, fresh);
     drop(state);

@@ -65,7 +65,7 @@ pub(super) struct Request {
     pub(super) arrived: Option<Time>,
     /// When it was handed out last.
     pub(super) handed_out: Time,
-    /// The worker's connection, while it is handed out.
+    /// Its way to the worker, while it is handed out.
     pub(super) link: Option<Rc<Link>>,
     /// Who runs it, or ran it last.
     pub(super) worker: Option<WorkerId>,
@@ -220,7 +220,7 @@ impl Request {
 
     /// Whether `more` bytes of body or file are held; if not, none are.
     fn holds(&mut self, more: usize, held: usize) -> bool {
-        let seen = self.link.as_ref().is_some_and(|link| link.touched.get());
+        let seen = self.link.as_ref().is_some_and(|link| link.touched());
         if seen && self.holds_body && self.body.len() + self.file.len() + more > held {
             self.holds_body = false;
             self.body = Vec::new();
@@ -381,13 +381,13 @@ impl Requests {
         .collect()
     }
 
-    /// The connections of `worker` that run something.
+    /// The links of `worker` that run something.
     pub(super) fn links_of(&self, worker: WorkerId) -> impl Iterator<Item = &Rc<Link>> {
         let links = self
             .places
             .iter()
             .filter_map(|request| request.link.as_ref());
-        links.filter(move |link| link.worker == worker)
+        links.filter(move |link| link.trunk.worker == worker)
     }
 
     /// Those that `worker` runs.

@@ -39,14 +39,16 @@ pub(super) struct Forward {
 }
 
 impl Forward {
-    const fn new() -> Self {
+    /// Nothing.
+    pub(super) const fn new() -> Self {
         Self {
             stretches: [(0, 0); STRETCHES],
             count: 0,
         }
     }
 
-    fn full(&self) -> bool {
+    /// It has to be written before more can be noted.
+    pub(super) fn full(&self) -> bool {
         self.count == STRETCHES
     }
 
@@ -79,50 +81,13 @@ pub(super) enum Step {
     Bad(&'static str),
     /// The worker has ended the request without a response that can be passed on; the cause for the 502.
     Rejected(&'static str),
-    /// The worker does not speak FastCGI.
-    Broke,
     /// The host is gone and the worker has said too much.
     Enough,
 }
 
 impl State {
-    /// A worker sent `buffer[HEADER_LEN..]`.
-    pub(super) fn link_bytes(&mut self, link: &Link, buffer: &mut [u8]) {
-        let Some(key) = link.request.get() else {
-            tracing::info!(
-                "pool {}: {} sent bytes unasked",
-                self.name(),
-                self.worker_title(link.worker)
-            );
-            self.forget_idle(link);
-            link.drop_it();
-            return;
-        };
-        let mut forward = Forward::new();
-        let mut at = HEADER_LEN;
-        let mut step = Step::Goes;
-        while step == Step::Goes {
-            let next = link.web_server.borrow_mut().next(buffer, &mut at);
-            step = match next {
-                Ok(None) => break,
-                Ok(Some(answer)) => self.take(key, link, answer, buffer, &mut forward),
-                Err(error) => {
-                    let (name, worker) = (self.name(), self.worker_title(link.worker));
-                    tracing::warn!("pool {name}: {worker} broke the protocol: {error}");
-                    Step::Broke
-                }
-            };
-            if forward.full() {
-                self.forward(key, buffer, &mut forward, false);
-            }
-        }
-        self.forward(key, buffer, &mut forward, step == Step::Ended);
-        let left_over = at < buffer.len();
-        self.conclude(key, link, step, left_over);
-        self.rest();
-    }
-
-    fn take(
+    /// A piece of its answer.
+    pub(super) fn take(
         &mut self,
         key: RequestKey,
         link: &Link,
@@ -132,7 +97,7 @@ impl State {
     ) -> Step {
         match answer {
             web_server::Answer::Stdout(fragment) => self.output(key, fragment, buffer, forward),
-            web_server::Answer::StdoutEnd => {
+            web_server::Answer::StdoutEnd { .. } => {
                 link.output_ended.set(true);
                 Step::Goes
             }
@@ -143,7 +108,9 @@ impl State {
             web_server::Answer::End {
                 app_status,
                 status: 0,
+                ..
             } => {
+                link.over.set(true);
                 link.last.set(app_status != 0);
                 let Some(request) = self.requests.get_mut(key) else {
                     return Step::Ended;
@@ -154,7 +121,10 @@ impl State {
                     Step::Rejected("no-response-head")
                 }
             }
-            web_server::Answer::End { .. } => Step::Rejected("request-rejected"),
+            web_server::Answer::End { .. } => {
+                link.over.set(true);
+                Step::Rejected("request-rejected")
+            }
             web_server::Answer::Values
             | web_server::Answer::UnknownType(_)
             | web_server::Answer::Ignored => Step::Goes,
@@ -269,14 +239,16 @@ impl State {
             host.connection.write(&parts[..count]);
             if !ended
                 && host.connection.waiting() > self.plan.bytes.response_buffer_size
-                && let Some(link) = &request.link
+                && let Some(link) = request.link.clone()
+                && (!link.trunk.multiplexes() || self.too_far_ahead(&link.trunk))
             {
-                link.connection.pause();
+                link.trunk.connection.pause();
             }
         }
     }
 
-    fn conclude(&mut self, key: RequestKey, link: &Link, step: Step, left_over: bool) {
+    /// Does what is to be done after a piece of its answer.
+    pub(super) fn conclude(&mut self, key: RequestKey, link: &Link, step: Step, left_over: bool) {
         match step {
             Step::Goes => {
                 if let Some(request) = self.requests.get_mut(key) {
@@ -290,15 +262,6 @@ impl State {
             }
             Step::Ended => self.ended(key, link, left_over),
             Step::Enough => self.part_with(key, link),
-            Step::Broke => {
-                self.dispatch.handle(
-                    Event::WorkerBroke {
-                        worker: link.worker,
-                    },
-                    self.clock.now(),
-                );
-                self.bad(key, "protocol-error");
-            }
             Step::Rejected(cause) => self.bad(key, cause),
             Step::Bad(cause) => {
                 let answer = Answer {
@@ -327,22 +290,23 @@ impl State {
             self.observe(arrived);
             self.host_answered(&host, id);
         }
+        let trunk = &link.trunk;
         let tells = self
             .workers
-            .get(&link.worker)
+            .get(&trunk.worker)
             .is_some_and(|worker| worker.tells);
-        let clean = link.body_sent.get()
+        // whether it has read all of a body, no other worker says, and what it has not is in the way of the next request; but not of
+        // one with another id
+        let nothing_left = (tells || !had_body)
             && !link.last.get()
-            // whether it has read all of a body, no other worker says, and what it has not is in the way of the next request
-            && (tells || !had_body)
             && !left_over
-            && !link.connection.deaf()
-            && link.connection.waiting() == 0
-            && link.web_server.borrow().at_boundary();
-        link.used.set(true);
-        match (kept, self.workers.get_mut(&link.worker)) {
+            && trunk.connection.waiting() == 0
+            && trunk.web_server.borrow().at_boundary();
+        let clean = link.body_sent.get() && trunk.takes() && (nothing_left || trunk.multiplexes());
+        trunk.used.set(true);
+        match (kept, self.workers.get_mut(&trunk.worker)) {
             (Some(kept), Some(worker)) if clean && !worker.retired => {
-                link.request.set(None);
+                link.release();
                 worker.idle.push(kept);
             }
             _ => link.drop_it(),
@@ -352,21 +316,25 @@ impl State {
     }
 
     /// Closes the connection of a request that nobody waits for and the worker may still be at. Its slot is free when it takes
-    /// another connection.
+    /// another connection; where others share the connection, when it ends the request.
     pub(super) fn part_with(&mut self, key: RequestKey, link: &Link) {
+        if link.trunk.multiplexes() {
+            link.abort();
+            return;
+        }
         link.drop_it();
         if let Some(request) = self.requests.get_mut(key) {
             request.link = None;
         }
         let address = self
             .workers
-            .get(&link.worker)
+            .get(&link.trunk.worker)
             .and_then(|worker| worker.address.clone())
             // behind an address of somebody else's there are others
             .filter(|_| self.upstream.is_none());
         match (self.me.upgrade(), address) {
             (Some(pool), Some(socket)) => {
-                task::spawn_local(probe::until_free(pool, link.worker, socket, key));
+                task::spawn_local(probe::until_free(pool, link.trunk.worker, socket, key));
             }
             _ => self.left(key),
         }
@@ -387,7 +355,8 @@ impl State {
         self.tell(Event::RequestEnded { request: key });
     }
 
-    fn bad(&mut self, key: RequestKey, cause: &str) {
+    /// Answers 502 for a worker whose answer cannot be passed on.
+    pub(super) fn bad(&mut self, key: RequestKey, cause: &str) {
         self.answer_for_worker(
             key,
             &Answer {
@@ -399,18 +368,9 @@ impl State {
         self.tell(Event::RequestEnded { request: key });
     }
 
-    /// Whether the worker has not begun to answer what runs on the connection.
-    pub(super) fn unanswered(&mut self, link: &Link) -> bool {
-        link.request
-            .get()
-            .and_then(|key| self.requests.get_mut(key))
-            .is_some_and(|request| !request.head_sent && request.host.is_some())
-    }
-
-    /// The connection to a worker ended by itself.
+    /// Its connection ended by itself.
     pub(super) fn link_ended(&mut self, link: &Rc<Link>, end: End) {
-        let Some(key) = link.request.take() else {
-            self.forget_idle(link);
+        let Some(key) = link.release() else {
             return;
         };
         let Some(request) = self.requests.get_mut(key) else {
@@ -430,7 +390,7 @@ impl State {
             request.waited = true;
             let held = request.held();
             let unread = held && request.len() <= ONE_READ && link.left_unread(end);
-            let sent = link.touched.get() && !unread;
+            let sent = link.touched() && !unread;
             request.was_sent |= sent;
             self.tell(Event::RequestFailed {
                 request: key,
@@ -438,14 +398,10 @@ impl State {
                 held,
             });
         }
-        self.rest();
     }
 
-    /// A worker took everything that waited for it: its host may send more.
-    pub(super) fn link_drained(&mut self, link: &Link) {
-        let Some(key) = link.request.get() else {
-            return;
-        };
+    /// A worker took everything that waited for it: this request's host may send more.
+    pub(super) fn body_drained(&mut self, key: RequestKey) {
         self.weigh_body(key);
         self.feed(key);
         self.rest();
@@ -455,15 +411,6 @@ impl State {
             .and_then(|request| request.host.as_ref())
         {
             host.connection.resume();
-        }
-    }
-
-    /// A connection that runs nothing is no longer kept.
-    fn forget_idle(&mut self, link: &Link) {
-        if let Some(worker) = self.workers.get_mut(&link.worker) {
-            worker
-                .idle
-                .retain(|kept| !std::ptr::eq(&raw const **kept, link));
         }
     }
 }

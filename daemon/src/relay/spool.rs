@@ -172,7 +172,7 @@ impl State {
         let (Some(spool), Some(link)) = (&mut request.spool, &request.link) else {
             return;
         };
-        if spool.busy || link.body_sent.get() || link.connection.waiting() > AHEAD {
+        if spool.busy || link.body_sent.get() || link.trunk.connection.waiting() > AHEAD {
             return;
         }
         let (Some(file), offset) = (spool.file.take(), link.fed.get()) else {
@@ -201,7 +201,7 @@ impl State {
                 spool.file = Some(file);
                 let length = spool.length;
                 // another connection, after a replay, begins anew
-                if let Some(link) = link.filter(|link| link.fed.get() == offset) {
+                if let Some(link) = link.filter(|link| link.wants(offset)) {
                     self.fed(&link, &bytes, length);
                 }
                 self.feed(key);

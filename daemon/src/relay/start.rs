@@ -11,12 +11,7 @@ use stockade_protocol::{
     record::RecordType,
 };
 
-use super::{
-    access_log::Ending,
-    answers,
-    link::{ID, Link},
-    pool::State,
-};
+use super::{access_log::Ending, answers, link::Link, pool::State, trunk::Trunk};
 
 /// Why a request could not be handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +29,7 @@ impl State {
             return;
         }
         self.note_hand_out(key);
-        let kept = self
-            .workers
-            .get_mut(&worker)
-            .and_then(|known| known.idle.pop());
-        match kept.map_or_else(|| self.connect(worker), Ok) {
+        match self.kept(worker).map_or_else(|| self.connect(worker), Ok) {
             Ok(link) => self.write_request(key, &link),
             Err(trouble) => self.not_handed_out(key, trouble),
         }
@@ -73,11 +64,39 @@ impl State {
         }
     }
 
-    fn connect(&self, worker: WorkerId) -> Result<Rc<Link>, Trouble> {
+    /// A link that runs nothing.
+    fn kept(&mut self, worker: WorkerId) -> Option<Rc<Link>> {
+        let known = self.workers.get_mut(&worker)?;
+        loop {
+            match known.idle.pop() {
+                Some(link) if !link.trunk.takes() => {}
+                found => return found,
+            }
+        }
+    }
+
+    /// A link of its own on a connection that others share, or a connection.
+    fn connect(&mut self, worker: WorkerId) -> Result<Rc<Link>, Trouble> {
+        let shared = (self.workers.get(&worker)).and_then(|known| known.trunk.upgrade());
+        let one_more = shared
+            .filter(|trunk| trunk.takes())
+            .and_then(|trunk| trunk.link());
+        if let Some(link) = one_more {
+            return Ok(link);
+        }
+        let trunk = self.new_trunk(worker)?;
+        let known = self.workers.get_mut(&worker);
+        if let Some(known) = known.filter(|known| known.multiplexes) {
+            known.trunk = Rc::downgrade(&trunk);
+        }
+        trunk.link().ok_or(Trouble::Ours)
+    }
+
+    fn new_trunk(&self, worker: WorkerId) -> Result<Rc<Trunk>, Trouble> {
         let (Some(pool), Some(known)) = (self.me.upgrade(), self.workers.get(&worker)) else {
             return Err(Trouble::Worker);
         };
-        Link::connect(&pool, worker, known).map_err(|error| {
+        Trunk::connect(&pool, worker, known).map_err(|error| {
             let (name, title) = (&pool.name, self.worker_title(worker));
             tracing::info!("pool {name}: could not connect to {title}: {error}");
             match error.kind() {
@@ -120,24 +139,28 @@ impl State {
         let whole = request.body_ended && request.spool.is_none();
         link.body_sent.set(whole && request.input_ended());
         let mut fits = true;
-        link.connection.queue(|out| {
-            encode::begin_request(out, ID, request.role.unwrap_or(Role::Responder), true);
-            fits = encode::params(out, ID, &request.params).is_ok();
+        link.trunk.connection.queue(|out| {
+            let (before, id) = (out.len(), link.id);
+            encode::begin_request(out, id, request.role.unwrap_or(Role::Responder), true);
+            fits = encode::params(out, id, &request.params).is_ok();
             if !request.body.is_empty() {
-                encode::stream(out, RecordType::Stdin, ID, &request.body);
+                encode::stream(out, RecordType::Stdin, id, &request.body);
             }
             if whole {
-                encode::stream_end(out, RecordType::Stdin, ID);
+                encode::stream_end(out, RecordType::Stdin, id);
+            }
+            if !fits {
+                out.truncate(before);
             }
             if !request.file.is_empty() {
-                encode::stream(out, RecordType::Data, ID, &request.file);
+                encode::stream(out, RecordType::Data, link.id, &request.file);
             }
             if request.file_ended {
-                encode::stream_end(out, RecordType::Data, ID);
+                encode::stream_end(out, RecordType::Data, link.id);
             }
         });
         request.body_awaited = false;
-        request.worker = Some(link.worker);
+        request.worker = Some(link.trunk.worker);
         request.link = Some(Rc::clone(link));
         if let Some((host, _)) = &request.host {
             host.connection.resume();
@@ -146,6 +169,7 @@ impl State {
             self.dirty.push(Rc::clone(link));
             self.feed(key);
         } else {
+            link.over.set(true);
             self.answer_for_worker(key, &answers::PARAMS_TOO_LONG);
             self.dispatch
                 .handle(Event::RequestEnded { request: key }, self.clock.now());
@@ -159,8 +183,8 @@ impl State {
             return;
         };
         link.drop_it();
-        let again = if link.used.get() {
-            self.connect(link.worker)
+        let again = if link.trunk.used.get() {
+            self.connect(link.trunk.worker)
         } else {
             Err(Trouble::Worker)
         };
@@ -174,10 +198,15 @@ impl State {
     }
 
     /// A connection that was under way has not come about.
-    pub(super) fn link_refused(&mut self, link: &Rc<Link>, error: &io::Error) {
-        let (name, title) = (self.name(), self.worker_title(link.worker));
+    pub(super) fn trunk_refused(&mut self, trunk: &Trunk, error: &io::Error) {
+        let (name, title) = (self.name(), self.worker_title(trunk.worker));
         tracing::info!("pool {name}: could not connect to {title}: {error}");
-        self.stale(link);
+        trunk.retire();
+        let mut id = 0;
+        while let Some(link) = trunk.running_after(id) {
+            id = link.id;
+            self.stale(&link);
+        }
         self.rest();
     }
 

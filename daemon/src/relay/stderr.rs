@@ -42,8 +42,8 @@ impl State {
     }
 
     fn log_stderr(&mut self, key: RequestKey, link: &Link, text: &[u8]) {
-        let (name, worker) = (self.name(), self.worker_title(link.worker));
-        let known = self.workers.get(&link.worker);
+        let (name, worker) = (self.name(), self.worker_title(link.trunk.worker));
+        let known = self.workers.get(&link.trunk.worker);
         let last = known.map(|known| known.lines.clone()).unwrap_or_default();
         let Some(request) = self.requests.get_mut(key) else {
             return;

@@ -3,7 +3,12 @@
 //!
 //! The supervisor knows nothing of these workers: what dispatch reports of them stays here.
 
-use std::{collections::BTreeMap, io, rc::Rc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    rc::{Rc, Weak},
+    time::Duration,
+};
 
 use stockade_policy::{
     Generation, PoolState, WorkerId,
@@ -25,6 +30,7 @@ pub(super) struct Upstream {
     addresses: BTreeMap<MemberId, Address>,
     next: u32,
     slots: u32,
+    multiplexes: bool,
     /// Those whose trouble was logged, until they answer.
     silent: Vec<MemberId>,
 }
@@ -37,6 +43,7 @@ impl Upstream {
             addresses: BTreeMap::new(),
             next: 1,
             slots: plan.slots,
+            multiplexes: plan.multiplexes,
             silent: Vec::new(),
         }
     }
@@ -51,6 +58,7 @@ impl State {
         };
         let wanted: Vec<Address> = plan.addresses.iter().filter_map(Address::of).collect();
         upstream.slots = plan.slots;
+        upstream.multiplexes = plan.multiplexes;
         upstream.machine.set_backoff(plan.backoff);
         let gone: Vec<MemberId> = upstream
             .addresses
@@ -131,7 +139,7 @@ impl State {
         let Some(address) = upstream.addresses.get(&member).cloned() else {
             return;
         };
-        let slots = upstream.slots;
+        let (slots, multiplexes) = (upstream.slots, upstream.multiplexes);
         upstream.silent.retain(|silent| *silent != member);
         tracing::info!("pool {}: upstream {address} answers", self.name());
         let known = Worker {
@@ -140,11 +148,14 @@ impl State {
             generation: Generation(1),
             age: (Duration::ZERO, now),
             tells: false,
+            multiplexes,
+            slots,
             offered: true,
             retired: false,
             lines: Default::default(),
             obituary: Rc::default(),
             idle: Vec::new(),
+            trunk: Weak::new(),
         };
         self.workers.insert(worker, known);
         self.worker_offered(worker, slots, 0, None);
@@ -154,7 +165,7 @@ impl State {
     pub(super) fn forget_member(&mut self, worker: WorkerId) {
         let known = self.workers.remove(&worker);
         for link in known.into_iter().flat_map(|known| known.idle) {
-            link.drop_it();
+            link.trunk.retire();
         }
         self.tell(ToDispatch::WorkerGone { worker });
     }

@@ -27,6 +27,7 @@ impl State {
         }
         if let Some(known) = self.workers.get_mut(&worker) {
             known.offered = true;
+            known.slots = slots;
         }
         self.tell(Event::WorkerOffered {
             worker,
@@ -42,7 +43,10 @@ impl State {
         if let Some(known) = self.workers.get_mut(&worker) {
             known.retired = true;
             for link in known.idle.drain(..) {
-                link.drop_it();
+                link.trunk.retire();
+            }
+            if let Some(trunk) = known.trunk.upgrade() {
+                trunk.retire();
             }
         }
         self.tell(Event::WorkerRetired { worker });
@@ -65,11 +69,11 @@ impl State {
         self.tell(Event::WorkerGone { worker });
         if let Some(known) = known {
             for link in known.idle {
-                link.drop_it();
+                link.trunk.retire();
             }
             known.obituary.publish(done);
             for link in self.requests.links_of(worker) {
-                link.connection.wake();
+                link.trunk.connection.wake();
             }
         }
         self.rest();

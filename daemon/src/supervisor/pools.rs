@@ -201,6 +201,7 @@ impl PoolRecord {
                 Application::Upstream(addresses) => Some(UpstreamPlan {
                     addresses: addresses.clone(),
                     slots: keys.threads,
+                    multiplexes: keys.multiplex,
                     backoff: keys.backoff,
                 }),
                 Application::Wsgi { .. } | Application::Command(_) | Application::Service(_) => {

@@ -180,6 +180,7 @@ impl Worker {
             fresh,
             socket: socket.clone(),
             probe,
+            multiplexes: self.keys.multiplex,
         };
         (message, self.output.to_vec())
     }

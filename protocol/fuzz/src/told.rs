@@ -192,13 +192,15 @@ impl Asker {
             Answer::Stderr(fragment) => {
                 self.told.piece("stderr".into(), fragment.content.of(input));
             }
-            Answer::StdoutEnd => self.told.event("stdout-end".into()),
+            Answer::StdoutEnd { .. } => self.told.event("stdout-end".into()),
             Answer::Values => {
                 let values = self.web_server.values().escape_ascii();
                 self.told.event(format!("values {values}"));
             }
             Answer::UnknownType(kind) => self.told.event(format!("unknown-type {kind}")),
-            Answer::End { app_status, status } => {
+            Answer::End {
+                app_status, status, ..
+            } => {
                 self.told.event(format!("end {app_status} {status}"));
                 if let Some(id) = self.again {
                     self.web_server.begin(id);

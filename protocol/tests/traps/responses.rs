@@ -4,6 +4,7 @@ use stockade_protocol::{
     encode::{self, ProtocolStatus},
     head::{self, HeadError},
     record::RecordType,
+    web_server::{Answer, WebServer},
 };
 
 use crate::told::Asker;
@@ -157,4 +158,70 @@ fn trap_34_heads_of_workers_are_read_or_refused() {
         Err(HeadError::Unfinished),
         "the head is cut off"
     );
+}
+
+#[test]
+fn several_requests_of_one_connection_are_told_apart_by_their_ids() {
+    let mut web_server = WebServer::new();
+    for id in [1, 2, 300] {
+        web_server.begin(id);
+    }
+    // as Go's net/http/fcgi answers a request that was aborted: twice
+    let wire = [
+        record(STDOUT, 300, b"c", 0),
+        record(STDOUT, 1, b"a", 3),
+        record(END, 2, &[0; 8], 0),
+        record(STDOUT, 2, b"late", 0),
+        record(END, 2, &[0; 8], 0),
+        record(STDOUT, 300, b"", 0),
+        record(STDOUT, 7, b"of nobody", 0),
+        record(STDOUT, 1, b"aa", 0),
+        record(END, 1, &[0; 8], 0),
+        record(END, 300, &[0; 8], 0),
+    ];
+    let told = [
+        "stdout 300 c",
+        "stdout 1 a",
+        "end 2",
+        "stdout-end 300",
+        "stdout 1 aa",
+        "end 1",
+        "end 300",
+    ];
+    assert_eq!(told_by_id(&mut web_server, &wire.concat()), told);
+}
+
+#[test]
+fn what_still_comes_of_a_request_that_was_forgotten_is_ignored() {
+    let mut web_server = WebServer::new();
+    web_server.begin(1);
+    web_server.begin(2);
+    web_server.forget(1);
+    let wire = [
+        record(STDOUT, 1, b"a", 0),
+        record(STDOUT, 2, b"b", 0),
+        record(END, 1, &[0; 8], 0),
+        record(END, 2, &[0; 8], 0),
+    ];
+    let told = told_by_id(&mut web_server, &wire.concat());
+    assert_eq!(told, ["stdout 2 b", "end 2"]);
+    web_server.begin(1);
+    let told = told_by_id(&mut web_server, &record(STDOUT, 1, b"again", 0));
+    assert_eq!(told, ["stdout 1 again"]);
+}
+
+fn told_by_id(web_server: &mut WebServer, input: &[u8]) -> Vec<String> {
+    let (mut told, mut at) = (Vec::new(), 0);
+    while let Some(answer) = web_server.next(input, &mut at).expect("good records") {
+        told.extend(match answer {
+            Answer::Stdout(fragment) => {
+                let text = String::from_utf8_lossy(fragment.content.of(input));
+                Some(format!("stdout {} {text}", fragment.header.request_id))
+            }
+            Answer::StdoutEnd { id } => Some(format!("stdout-end {id}")),
+            Answer::End { id, .. } => Some(format!("end {id}")),
+            _ => None,
+        });
+    }
+    told
 }

@@ -3,9 +3,11 @@
 //! It serves one connection after the other from the socket on descriptor 0, as libfcgi programs do: single-threaded, connections kept
 //! when asked, GET_VALUES answered. Its own reading of the specification, independent of the crate under test.
 //!
-//! Arguments tell it how to start: `ignore-term`, `exit=STATUS` (at once), `mute` (accepts nothing), `generation=TEXT` (shown in answers).
+//! Arguments tell it how to start: `ignore-term`, `exit=STATUS` (at once), `mute` (accepts nothing), `generation=TEXT` (shown in answers),
+//! `multiplex` (many requests on one connection; see [`multiplex`]).
 //! The query string of a request tells it how to answer; see [`script`].
 
+mod multiplex;
 mod records;
 mod script;
 
@@ -27,6 +29,8 @@ use script::Outcome;
 /// What lives as long as the process.
 #[derive(Default)]
 pub(crate) struct Life {
+    /// Connections accepted.
+    pub(crate) connections: u64,
     /// Requests begun.
     pub(crate) requests: u64,
     /// Memory taken for good.
@@ -36,7 +40,7 @@ pub(crate) struct Life {
 }
 
 fn main() -> ExitCode {
-    let mut life = Life::default();
+    let (mut life, mut multiplexes) = (Life::default(), false);
     for argument in env::args().skip(1) {
         match argument.split_once('=').unwrap_or((&argument, "")) {
             ("ignore-term", _) => SigSet::from(Signal::SIGTERM)
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
                 std::thread::park();
             },
             ("generation", text) => text.clone_into(&mut life.generation),
+            ("multiplex", _) => multiplexes = true,
             _ => {
                 tell(&format!("unknown argument {argument}"));
                 return ExitCode::from(2);
@@ -58,8 +63,12 @@ fn main() -> ExitCode {
         .try_clone_to_owned()
         .map(UnixListener::from)
         .expect("descriptor 0 is the listening socket");
+    if multiplexes {
+        multiplex::serve(&listener, &life.generation);
+    }
     loop {
         let accepted = listener.accept().map(|(connection, _)| connection);
+        life.connections += 1;
         match accepted.and_then(|mut connection| serve(&mut connection, &mut life)) {
             // a connection that breaks is its peer's affair
             Ok(Outcome::Next) | Err(_) => {}

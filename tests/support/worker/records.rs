@@ -3,7 +3,12 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read as _, Write as _},
-    os::unix::net::UnixStream,
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
+};
+
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, recv},
 };
 
 /// The numbers of the specification.
@@ -11,6 +16,7 @@ pub(crate) struct Kind;
 
 impl Kind {
     pub(crate) const BEGIN_REQUEST: u8 = 1;
+    pub(crate) const ABORT_REQUEST: u8 = 2;
     pub(crate) const END_REQUEST: u8 = 3;
     pub(crate) const PARAMS: u8 = 4;
     pub(crate) const STDIN: u8 = 5;
@@ -101,17 +107,10 @@ impl Request {
 
     /// Ends the request: the program is not what it is asked to be.
     pub(crate) fn refuse_role(&self, connection: &mut UnixStream) -> io::Result<()> {
-        let status = [0, 0, 0, 0, UNKNOWN_ROLE, 0, 0, 0];
-        write(connection, Kind::END_REQUEST, self.id, &status)
+        self.end_with(connection, UNKNOWN_ROLE)
     }
 
-    /// Ends both: the response and the request.
-    pub(crate) fn end(&self, connection: &mut UnixStream) -> io::Result<()> {
-        write(connection, Kind::STDOUT, self.id, &[])?;
-        self.end_with(connection, 0)
-    }
-
-    /// Ends the request alone, with this protocolStatus.
+    /// Ends the request, with this protocolStatus.
     pub(crate) fn end_with(&self, connection: &mut UnixStream, status: u8) -> io::Result<()> {
         write(
             connection,
@@ -142,6 +141,17 @@ pub(crate) fn read(connection: &mut UnixStream) -> io::Result<Option<Record>> {
         id: u16::from_be_bytes([id1, id0]),
         content,
     }))
+}
+
+/// Whether something was sent that has not been read.
+pub(crate) fn pending(connection: &UnixStream) -> io::Result<bool> {
+    let mut byte = [0];
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    match recv(connection.as_raw_fd(), &mut byte, flags) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::EAGAIN) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writes one record; `content` fits into it.

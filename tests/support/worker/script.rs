@@ -11,12 +11,18 @@
 //! | `wait-midway=PATH` | does the same in the middle of a `big` body |
 //! | `wait=PATH` | does not go on while there is no such file |
 //! | `sleep=MS` | takes its time, deaf to everything |
-//! | `crash=before-head` `after-head` `mid-body` | is killed (SIGKILL, no core file) there |
+//! | `crash=PLACE` | is killed (SIGKILL, no core file) at that place |
+//! | `close=PLACE` | closes the connection there, and takes the next one |
+//! | `once=PATH` | crashes and closes only while there is no such file, and makes it |
 //! | `exit=STATUS` | exits before the head |
 //! | `reject=STATUS` | only END_REQUEST, with this protocolStatus |
 //! | `garbage` | writes what is not FastCGI, and goes on to the next connection |
 //! | `together` | the head and a short body in one record |
 //! | `no-head` | a body without a head |
+//! | `head=BYTES` | a head that is so long |
+//! | `strangers` | records for ids that are not its own, before the head and behind the end |
+//! | `late-output` | STDOUT behind the end of STDOUT |
+//! | `end-twice` | END_REQUEST a second time, and STDOUT behind it |
 //! | `status=LINE` | the Status header; default none, so 200 |
 //! | `cause` | a Stockade-Cause header of its own |
 //! | `length=BYTES` | a Content-Length header |
@@ -29,14 +35,21 @@
 //! | `stall=PATH` | behind the head, does not go on while there is no such file |
 //! | `close-early` | closes the connection before the end of the response |
 //! | `bare-end` | ends the request without the end of the response |
+//! | `no-end` | the end of STDOUT, none of the request, and the connection is closed |
 //! | `exit-after=N` | exits with status 0 when N requests have been answered, unannounced |
 //! | `linger=PATH` | before that, waits until there is such a file |
 //!
-//! Without a word about the body it is a few facts, one a line: `pid`, `requests`, `generation`, `length` and `wrong` of the request's
-//! body against the pattern; for a filter, `file` and `file-wrong` of its file.
+//! Places are `before-head`, `mid-head`, `after-head`, `mid-body`, `before-end` (of the request, behind that of STDOUT), `when-idle`.
+//!
+//! Whatever comes on the connection behind the request and before its end is reported on standard error.
+//!
+//! Without a word about the body it is a few facts, one a line: `pid`, `requests` and `connections` so far (of a connection that takes
+//! many: of itself, and its number), `generation`, `length` and `wrong` of the request's body against the pattern; for a filter, `file` and
+//! `file-wrong` of its file.
 
 use std::{
     env,
+    fs::File,
     io::{self, Write as _},
     os::unix::net::UnixStream,
     path::Path,
@@ -91,29 +104,14 @@ pub(crate) fn run(
     if script.has("together") {
         let text = script.text(&request, life, [checker, file]);
         answer.write((script.head(&request) + &text).as_bytes())?;
-        request.end(connection)?;
-        return Ok(Outcome::Next);
-    }
-    if !script.has("no-head") {
-        answer.write(script.head(&request).as_bytes())?;
-    }
-    script.crash_at("after-head");
-    script.wait_for_file("stall");
-    if let Some(length) = script.number("big") {
-        answer.write_pattern(length, &script)?;
-    } else if script.has("echo") {
-        answer.write(&body)?;
     } else {
-        answer.write(script.text(&request, life, [checker, file]).as_bytes())?;
+        script.answer(&mut answer, &request, life, [checker, file], &body)?;
     }
     if script.has("close-early") {
         return Err(io::Error::other("asked to close early"));
     }
-    if script.has("bare-end") {
-        request.end_with(connection, 0)?;
-    } else {
-        request.end(connection)?;
-    }
+    script.end(connection, &request)?;
+    script.may_fail_at("when-idle")?;
     match script.number("exit-after") {
         Some(limit) if life.requests >= limit => {
             script.wait_for_file("linger");
@@ -173,10 +171,21 @@ impl Script {
         }
     }
 
-    fn crash_at(&self, place: &str) {
-        if self.get("crash") == Some(place) {
+    /// Comes to its end here, if that was asked for.
+    fn may_fail_at(&self, place: &str) -> io::Result<()> {
+        let (crashes, closes) = (self.get("crash"), self.get("close"));
+        if crashes != Some(place) && closes != Some(place) {
+            return Ok(());
+        }
+        if let Some(path) = self.get("once")
+            && File::create_new(path).is_err()
+        {
+            return Ok(());
+        }
+        if crashes == Some(place) {
             raise(Signal::SIGKILL).expect("a process may signal itself");
         }
+        Err(io::Error::other("asked to close the connection"))
     }
 
     /// What the body was, and the body itself when it is to be echoed.
@@ -229,6 +238,9 @@ impl Script {
             let line = format!("{:>63}\n", "report");
             records::write(connection, Kind::STDERR, request.id, line.as_bytes())?;
         }
+        if self.has("strangers") {
+            strangers(connection, request.id)?;
+        }
         if let Some(mebibytes) = self.number("leak") {
             for _ in 0..mebibytes {
                 // written to, or the kernel would not give it
@@ -239,7 +251,7 @@ impl Script {
         if let Some(duration) = self.milliseconds("sleep") {
             sleep(duration);
         }
-        self.crash_at("before-head");
+        self.may_fail_at("before-head")?;
         if self.has("garbage") {
             connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
             return Err(io::Error::other("asked to break the protocol"));
@@ -247,8 +259,64 @@ impl Script {
         Ok(self.small("exit"))
     }
 
+    /// The response, less its end.
+    fn answer(
+        &self,
+        answer: &mut Answer<'_>,
+        request: &Request,
+        life: &Life,
+        checkers: [Checker; 2],
+        body: &[u8],
+    ) -> io::Result<()> {
+        if !self.has("no-head") {
+            let head = self.head(request);
+            let (before, behind) = head.split_at(head.len() / 2);
+            answer.write(before.as_bytes())?;
+            self.may_fail_at("mid-head")?;
+            answer.write(behind.as_bytes())?;
+        }
+        self.may_fail_at("after-head")?;
+        self.wait_for_file("stall");
+        if let Some(length) = self.number("big") {
+            answer.write_pattern(length, self)
+        } else if self.has("echo") {
+            answer.write(body)
+        } else {
+            answer.write(self.text(request, life, checkers).as_bytes())
+        }
+    }
+
+    fn end(&self, connection: &mut UnixStream, request: &Request) -> io::Result<()> {
+        if !self.has("bare-end") {
+            records::write(connection, Kind::STDOUT, request.id, &[])?;
+        }
+        if self.has("late-output") {
+            records::write(connection, Kind::STDOUT, request.id, b"late")?;
+        }
+        self.may_fail_at("before-end")?;
+        if !self.has("unread") && records::pending(connection)? {
+            tell("more came before the request was over");
+        }
+        if self.has("no-end") {
+            return Err(io::Error::other("asked not to end the request"));
+        }
+        request.end_with(connection, 0)?;
+        if self.has("end-twice") {
+            records::write(connection, Kind::STDOUT, request.id, b"late")?;
+            request.end_with(connection, 0)?;
+        }
+        if self.has("strangers") {
+            strangers(connection, request.id)?;
+        }
+        Ok(())
+    }
+
     fn head(&self, request: &Request) -> String {
         let mut head = String::from("Content-Type: text/plain\r\n");
+        if let Some(length) = self.number("head") {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            head.push_str(&format!("X-Long: {}\r\n", "x".repeat(length)));
+        }
         if let Some(status) = self.get("status") {
             head.push_str(&format!("Status: {status}\r\n"));
         }
@@ -274,9 +342,10 @@ impl Script {
                 .collect();
         }
         let mut facts = format!(
-            "pid {}\nrequests {}\ngeneration {}\nlength {}\nwrong {}\n",
+            "pid {}\nrequests {}\nconnections {}\ngeneration {}\nlength {}\nwrong {}\n",
             process::id(),
             life.requests,
+            life.connections,
             life.generation,
             body.length(),
             body.wrong()
@@ -286,6 +355,14 @@ impl Script {
         }
         facts
     }
+}
+
+/// Records for other ids, of every kind that an application sends.
+fn strangers(connection: &mut UnixStream, id: u16) -> io::Result<()> {
+    for kind in [Kind::STDOUT, Kind::STDERR, Kind::END_REQUEST] {
+        records::write(connection, kind, id + 1, b"stranger")?;
+    }
+    Ok(())
 }
 
 /// The body of a response, in records.
@@ -312,7 +389,7 @@ impl Answer<'_> {
             self.write(piece)?;
             written += piece.len() as u64;
             if written >= length / 2 {
-                script.crash_at("mid-body");
+                script.may_fail_at("mid-body")?;
                 script.wait_for_file("wait-midway");
             }
         }

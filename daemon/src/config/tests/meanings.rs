@@ -80,6 +80,7 @@ fn everything_has_a_default() {
             mount: String::new(),
             processes: 5,
             threads: 1,
+            multiplex: false,
             account: Some(account("blog", 1001, &[1001, 33], "/home/blog")),
             home: PathBuf::from("/"),
             umask: 0o022,
