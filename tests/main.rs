@@ -18,6 +18,7 @@ mod call;
 mod check;
 mod deadlines;
 mod django;
+mod faults;
 mod filter;
 mod floods;
 mod headers;
