@@ -24,6 +24,7 @@ mod filter;
 mod floods;
 mod headers;
 mod hosts;
+mod libraries;
 mod logging;
 mod memory;
 mod misbehaving;

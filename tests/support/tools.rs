@@ -101,20 +101,25 @@ pub(crate) fn python() -> PathBuf {
     python
 }
 
-/// The virtual environment with Django: `STOCKADE_TEST_VENV`, else `target/venv`, where `make test` puts it.
+/// The virtual environment with Django.
 pub(crate) fn django_environment() -> PathBuf {
+    python_environment("django")
+}
+
+/// The virtual environment, which must have this package: `STOCKADE_TEST_VENV`, else `target/venv`, where `make test` puts it.
+pub(crate) fn python_environment(package: &str) -> PathBuf {
     let environment = env::var_os("STOCKADE_TEST_VENV").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv"),
         PathBuf::from,
     );
-    let django = fs::read_dir(environment.join("lib"))
+    let found = fs::read_dir(environment.join("lib"))
         .into_iter()
         .flatten()
         .filter_map(Result::ok)
-        .any(|version| version.path().join("site-packages/django").is_dir());
+        .any(|version| version.path().join("site-packages").join(package).is_dir());
     assert!(
-        django,
-        "Django is missing: /usr/bin/python3 -m venv {0} && {0}/bin/pip install -r tests/requirements.txt",
+        found,
+        "{package} is missing: /usr/bin/python3 -m venv {0} && {0}/bin/pip install -r tests/requirements.txt",
         environment.display()
     );
     environment
