@@ -44,6 +44,11 @@ fn busy(stockade: &Stockade) -> u64 {
     number(stockade, "stockade_slots{pool=\"app\",state=\"busy\"} ")
 }
 
+/// Those that are free.
+fn idle(stockade: &Stockade) -> u64 {
+    number(stockade, "stockade_slots{pool=\"app\",state=\"idle\"} ")
+}
+
 /// The connections that hosts have open.
 fn host_connections(stockade: &Stockade) -> u64 {
     number(stockade, "stockade_host_connections{pool=\"app\"} ")

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::{ALL, busy, host_connections, pool};
+use super::{ALL, busy, host_connections, idle, pool};
 use crate::support::{
     deadline::wait_for,
     host::{Host, Kind, To},
@@ -139,6 +139,10 @@ fn a_request_that_is_not_run_is_refused_with_the_cause() {
         let file = site.path().join(format!("{kind:?}"));
         let mut client = host.client();
         let path = format!("/?wait={}", file.display());
+        // none may wait, so the worker has to be there and at nothing
+        wait_for("the slot to be free", || {
+            (idle(&stockade) == 1).then_some(())
+        });
         let running = thread::spawn(move || client.get(&path).status);
         wait_for("the slot to be busy", || {
             (busy(&stockade) == 1).then_some(())
