@@ -101,7 +101,7 @@ fn a_worker_that_is_still_at_a_request_nobody_waits_for_is_given_no_other() {
 
 #[test]
 fn a_worker_that_hangs_when_the_relay_dies_is_replaced() {
-    let keys = "processes = 1\nstartup-timeout = \"2s\"\ngraceful-timeout = \"1s\"\nshutdown-timeout = \"1s\"";
+    let keys = "processes = 1\nstartup-timeout = \"2s\"\nrequest-timeout = \"1s\"\ngraceful-timeout = \"1s\"\nshutdown-timeout = \"1s\"";
     let stockade = Stockade::scripted(keys);
     let worker = stockade.workers()[0];
     let mut host = stockade.connect();

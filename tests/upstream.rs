@@ -86,6 +86,26 @@ fn while_one_of_two_is_away_only_what_it_was_running_can_fail() {
 }
 
 #[test]
+fn the_relay_is_replaced_without_a_failed_request() {
+    let site = Site::new();
+    let (_first, _second) = (Theirs::start(&site, "one"), Theirs::start(&site, "two"));
+    let stockade = relaying(site, &["one", "two"], "threads = 1");
+    stockade
+        .log
+        .wait_times(2, &["pool app: upstream", "answers"]);
+    let nginx = Nginx::keeping(&stockade.socket("app"));
+    let load = Load::start((0..4).map(|_| nginx.client()).collect(), "/?sleep=2");
+    for _ in 0..5 {
+        load.wait_answered(30);
+        stockade.replace_relay();
+    }
+    load.wait_answered(30);
+    let (answered, failures) = load.stop();
+    assert!(failures.is_empty(), "of {answered}: {failures:?}");
+    wait_for("one relay", || (stockade.relays().len() == 1).then_some(()));
+}
+
+#[test]
 fn with_none_the_pool_fails_at_once_and_comes_back_by_itself() {
     let site = Site::new();
     let stockade = relaying(

@@ -5,6 +5,7 @@ pub(crate) mod built;
 pub(crate) mod deadline;
 pub(crate) mod fcgi;
 pub(crate) mod host;
+pub(crate) mod hosts;
 pub(crate) mod http;
 mod http_body;
 pub(crate) mod load;

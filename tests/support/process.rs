@@ -54,6 +54,11 @@ pub(crate) fn executable(pid: i32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
+/// Whether the process is a relay, past its launch.
+pub(crate) fn is_relay(pid: i32) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"stockade\0relay\0")
+}
+
 /// The user that the process is.
 pub(crate) fn user_of(pid: i32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

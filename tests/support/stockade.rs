@@ -166,14 +166,28 @@ impl Stockade {
         i32::try_from(self.child.id()).expect("a process's number fits")
     }
 
-    /// The relay: the supervisor's child that executes the same file.
+    /// The relay that serves.
     pub(crate) fn relay(&self) -> i32 {
-        let own = process::executable(self.pid());
         wait_for("the relay among the supervisor's children", || {
-            process::children(self.pid())
-                .into_iter()
-                .find(|child| process::executable(*child) == own)
+            let replaced = |pid: &i32| !self.log.matching(&[&replaced(*pid)]).is_empty();
+            self.relays().into_iter().find(|pid| !replaced(pid))
         })
+    }
+
+    /// Every process of the relay: that which serves, those that hand over to it, one that has just been started.
+    pub(crate) fn relays(&self) -> Vec<i32> {
+        process::children(self.pid())
+            .into_iter()
+            .filter(|child| process::alive(*child) && process::is_relay(*child))
+            .collect()
+    }
+
+    /// Has the relay replaced, and waits until the next one serves. The process that served before.
+    pub(crate) fn replace_relay(&self) -> i32 {
+        let old = self.relay();
+        assert!(process::signal(old, Signal::SIGHUP), "there is no relay");
+        self.log.wait(&[&replaced(old)]);
+        old
     }
 
     /// The workers: every other child.
@@ -278,6 +292,11 @@ pub(crate) fn daemon_table(site: &Site) -> String {
 
 fn socket(site: &Site, pool: &str) -> PathBuf {
     site.path().join(format!("{pool}.sock"))
+}
+
+/// What the log says of a relay that another serves for.
+fn replaced(relay: i32) -> String {
+    format!("relay (pid {relay}) replaced")
 }
 
 /// The lines of `stockade serve` with a configuration that it refuses, and its exit code.

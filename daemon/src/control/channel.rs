@@ -45,9 +45,18 @@ impl Channel {
     /// # Errors
     /// When there are no descriptors left.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        let (ours, theirs) = Self::socket_pair()?;
         Ok((Self::new(ours)?, theirs))
+    }
+
+    /// A new pair of which neither end is ours: both non-blocking and close-on-exec, to be given away.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        Ok(pair)
     }
 
     /// An end that was given to us.

@@ -2,11 +2,13 @@
 //!
 //! Supervisor and relay share one SOCK_SEQPACKET socket. What the relay says ([`FromRelay`]) is fixed-size and typed, for
 //! root parses nothing that an unprivileged process wrote; what the supervisor says ([`ToRelay`]) is JSON with
-//! descriptors attached. The shim is told one message ([`shim`]) and says nothing. A worker that cooperates has a socket of its own ([`worker`]), fixed-size both ways.
+//! descriptors attached. A relay that is replaced hands over to the next one over a socket of theirs ([`handover`]), which the supervisor
+//! does not read. The shim is told one message ([`shim`]) and says nothing. A worker that cooperates has a socket of its own ([`worker`]), fixed-size both ways.
 //! An operator's command asks over the admin socket ([`admin`]).
 
 pub mod admin;
 mod channel;
+pub mod handover;
 pub mod relay;
 pub mod shim;
 pub mod status;

@@ -30,6 +30,8 @@ pub struct PoolPlan {
     pub listen: Vec<String>,
     /// The keys that dispatch needs.
     pub settings: dispatch::Settings,
+    /// How long a relay that is replaced may still be at what it runs.
+    pub graceful_timeout: Limit,
     /// What is held of requests and responses.
     pub bytes: Bytes,
     /// The lines of the access log; none: it is off.
@@ -139,6 +141,8 @@ pub enum ToRelay {
         fresh: bool,
         /// Its socket; a service has none.
         socket: Option<PathBuf>,
+        /// It is one that cooperates: it says when a connection is not to be used again.
+        tells: bool,
         /// Ask it by GET_VALUES whether it is ready, and say `WorkerAnswered`.
         probe: bool,
         /// `multiplex`.
@@ -152,10 +156,33 @@ pub enum ToRelay {
         worker: WorkerId,
         /// Requests at a time; 0 of a service.
         slots: u32,
+        /// How many of them are another relay's, or nobody knows.
+        leased: u32,
         /// Requests in its life; 0: no limit.
         maximum_requests: u64,
         /// Launch to ready, when it is offered for the first time.
         startup: Option<Duration>,
+    },
+    /// Slots of it that were leased are this relay's.
+    LeaseReturned {
+        /// Whose.
+        pool: PoolId,
+        /// The worker.
+        worker: WorkerId,
+        /// How many.
+        slots: u32,
+    },
+    /// A relay that this one has replaced has a request that waits for a slot.
+    SlotWanted {
+        /// The pool.
+        pool: PoolId,
+    },
+    /// Nobody knows what it runs: ask it by GET_VALUES, and say `WorkerAnswered`.
+    WorkerDoubted {
+        /// Whose.
+        pool: PoolId,
+        /// The worker.
+        worker: WorkerId,
     },
     /// It is to be given no more; its idle connections are to be closed; say `WorkerDrained` when nothing is left.
     WorkerRetired {
@@ -191,6 +218,15 @@ pub enum ToRelay {
     },
     /// Write the answer to `status` (`control::admin`) to a connection and close it. Descriptor: the connection.
     StatusAsked,
+    /// All that there is was told: accept, and say `Serving`. Descriptors: sockets to the relays that hand over to this one
+    /// (`control::handover`).
+    Serve {
+        /// The first of them has served until now, and its counts are waited for.
+        awaits: bool,
+    },
+    /// Another relay serves: accept no more, give it what is idle over the socket, answer what waits and runs, return each slot as it
+    /// becomes free, and end. Said again when yet another serves. Descriptor: the socket.
+    HandOver,
     /// Stop accepting; answer what waits and runs; say `Drained`.
     Drain,
 }
@@ -212,9 +248,17 @@ pub enum FromRelay {
     WorkerDrained(WorkerId),
     /// The answer to `Drain`.
     Drained,
+    /// A slot of it is this relay's no more.
+    LeaseReturned(WorkerId),
+    /// A request of a relay that was replaced waits for a slot of this pool.
+    SlotWanted(PoolId),
+    /// The answer to `Serve`.
+    Serving,
+    /// It was asked to be replaced.
+    ReplaceMe,
 }
 
-/// The size of every message of the relay, in bytes: version, kind (both u16), four reserved, the worker (u64); in the machine's
+/// The size of every message of the relay, in bytes: version, kind (both u16), four reserved, the worker or pool (u64); in the machine's
 /// byte order.
 pub const FROM_RELAY_LEN: usize = 16;
 
@@ -222,7 +266,7 @@ impl FromRelay {
     /// The message's bytes.
     #[must_use]
     pub fn encode(self) -> [u8; FROM_RELAY_LEN] {
-        let (kind, worker) = match self {
+        let (kind, subject) = match self {
             Self::WorkerAnswered(worker) => (1_u16, worker.0),
             Self::WorkerServed(worker) => (2, worker.0),
             Self::MaximumRequestsReached(worker) => (3, worker.0),
@@ -230,11 +274,15 @@ impl FromRelay {
             Self::WorkerBroke(worker) => (5, worker.0),
             Self::WorkerDrained(worker) => (6, worker.0),
             Self::Drained => (7, 0),
+            Self::LeaseReturned(worker) => (8, worker.0),
+            Self::SlotWanted(pool) => (9, u64::from(pool.0)),
+            Self::Serving => (10, 0),
+            Self::ReplaceMe => (11, 0),
         };
         let mut bytes = [0; FROM_RELAY_LEN];
         bytes[..2].copy_from_slice(&VERSION.to_ne_bytes());
         bytes[2..4].copy_from_slice(&kind.to_ne_bytes());
-        bytes[8..].copy_from_slice(&worker.to_ne_bytes());
+        bytes[8..].copy_from_slice(&subject.to_ne_bytes());
         bytes
     }
 
@@ -246,7 +294,8 @@ impl FromRelay {
             u16::from_ne_bytes([bytes[0], bytes[1]]),
             u16::from_ne_bytes([bytes[2], bytes[3]]),
         );
-        let worker = WorkerId(u64::from_ne_bytes(bytes[8..].try_into().ok()?));
+        let subject = u64::from_ne_bytes(bytes[8..].try_into().ok()?);
+        let worker = WorkerId(subject);
         if version != VERSION {
             return None;
         }
@@ -258,6 +307,10 @@ impl FromRelay {
             5 => Self::WorkerBroke(worker),
             6 => Self::WorkerDrained(worker),
             7 => Self::Drained,
+            8 => Self::LeaseReturned(worker),
+            9 => Self::SlotWanted(PoolId(u32::try_from(subject).ok()?)),
+            10 => Self::Serving,
+            11 => Self::ReplaceMe,
             _ => return None,
         })
     }
@@ -278,6 +331,10 @@ mod tests {
             FromRelay::WorkerBroke(worker),
             FromRelay::WorkerDrained(worker),
             FromRelay::Drained,
+            FromRelay::LeaseReturned(worker),
+            FromRelay::SlotWanted(PoolId(u32::MAX)),
+            FromRelay::Serving,
+            FromRelay::ReplaceMe,
         ] {
             assert_eq!(FromRelay::decode(&message.encode()), Some(message));
         }

@@ -58,6 +58,8 @@ impl State {
             }
             Action::ReportDrained { worker } if shared => self.forget_member(worker),
             _ if shared => {}
+            Action::ReturnLease { worker } => self.return_lease(worker),
+            Action::AskForSlot => self.say(FromRelay::SlotWanted(self.plan.pool)),
             Action::ReportServed { worker } => self.say(FromRelay::WorkerServed(worker)),
             Action::ReportMaximumRequests { worker } => {
                 self.say(FromRelay::MaximumRequestsReached(worker));
@@ -274,7 +276,7 @@ impl State {
     pub(super) fn host_answered(&self, host: &Host, id: u16) {
         host.answered(id);
         host.connection.resume();
-        if self.draining() {
+        if self.draining() || self.succession.begun() {
             host.connection.wake();
         }
     }

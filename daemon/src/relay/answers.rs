@@ -105,6 +105,13 @@ pub(super) const GRACEFUL_TIMEOUT: Answer<'_> = Answer {
     retry_after: None,
 };
 
+/// A relay that was replaced waits no longer for what has not begun.
+pub(super) const RELAY_REPLACED: Answer<'_> = Answer {
+    status: 503,
+    cause: "relay-replaced",
+    retry_after: Some(1),
+};
+
 impl Answer<'_> {
     /// The response: head and body.
     pub(super) fn write(&self, request: &str, html: bool) -> Vec<u8> {

@@ -41,6 +41,8 @@ pub(super) enum End {
     Broken,
     /// We were done with it.
     Done,
+    /// It is another process's.
+    Moved,
 }
 
 /// What a connection's task asks of its owner.
@@ -55,6 +57,10 @@ pub(super) trait Peer {
     fn write_failed(&self) -> bool;
     /// Whether it is over as soon as the peer has closed its side, whatever of it is still unread.
     fn leaves_when_closed(&self) -> bool;
+    /// Whether another process has been given it; asked before a read.
+    fn moved(&self) -> bool {
+        false
+    }
     /// There is nothing to read just now. Some: and nothing more is waited for.
     fn starved(&self) -> Option<End>;
 }
@@ -194,6 +200,11 @@ impl Connection {
     /// Whether a write has failed.
     pub(super) fn deaf(&self) -> bool {
         self.deaf.get()
+    }
+
+    /// The socket, for another process.
+    pub(super) fn copy(&self) -> io::Result<OwnedFd> {
+        self.socket.get_ref().try_clone()
     }
 
     /// Reads no more until [`Connection::resume`].
@@ -354,6 +365,9 @@ fn step(peer: &impl Peer, context: &mut Context<'_>) -> Poll<End> {
             } else {
                 Poll::Pending
             };
+        }
+        if peer.moved() {
+            return Poll::Ready(End::Moved);
         }
         match poll_read(peer, context) {
             Poll::Ready(None) => {}

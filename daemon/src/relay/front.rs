@@ -155,10 +155,8 @@ impl Host {
     }
 
     /// Nothing of a request is here, begun or running.
-    pub(super) fn idle(&self) -> bool {
-        self.active.borrow().is_empty()
-            && self.connection.waiting() == 0
-            && self.application.borrow().idle()
+    fn idle(&self) -> bool {
+        self.active.borrow().is_empty() && self.connection.waiting() == 0 && !self.has_begun()
     }
 }
 
@@ -213,6 +211,11 @@ impl Peer for HostTask {
 
     fn leaves_when_closed(&self) -> bool {
         true
+    }
+
+    fn moved(&self) -> bool {
+        let host = &self.0;
+        host.pool.handing_over() && host.idle() && host.pool.state().hand_host(host)
     }
 
     fn starved(&self) -> Option<End> {

@@ -3,7 +3,10 @@
 //! It runs beside the control socket, on the thread that has no pool. How many connections there are and how long each may be silent
 //! is bounded, for the address may be open to more than the operator.
 
-use std::{convert::Infallible, os::fd::OwnedFd, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::pending, os::fd::OwnedFd, pin::pin, rc::Rc, sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -18,12 +21,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use stockade_policy::PoolState;
 use tokio::{
     net::TcpListener,
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task,
     time::{sleep, timeout},
 };
 
 use super::{
+    listener::Accepting,
     metrics,
     status::{Observer, Overview},
 };
@@ -37,8 +41,12 @@ const LIFE: Duration = Duration::from_secs(300);
 /// How long accepting rests when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers on a listening socket for as long as the relay lives.
-pub(super) async fn serve(listener: OwnedFd, observer: Observer) {
+/// Answers on a listening socket until another relay does.
+pub(super) async fn serve(
+    listener: OwnedFd,
+    observer: Observer,
+    mut accepting: watch::Receiver<Accepting>,
+) {
     let listener = match TcpListener::from_std(listener.into()) {
         Ok(listener) => listener,
         Err(error) => {
@@ -51,7 +59,12 @@ pub(super) async fn serve(listener: OwnedFd, observer: Observer) {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;
         };
-        let stream = match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            () = replaced(&mut accepting) => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::debug!("relay: could not accept a connection to status-listen: {error}");
@@ -59,7 +72,7 @@ pub(super) async fn serve(listener: OwnedFd, observer: Observer) {
                 continue;
             }
         };
-        let observer = Rc::clone(&observer);
+        let (observer, mut accepting) = (Rc::clone(&observer), accepting.clone());
         task::spawn_local(async move {
             let service = service_fn(move |request: Request<Incoming>| {
                 let observer = Rc::clone(&observer);
@@ -69,10 +82,27 @@ pub(super) async fn serve(listener: OwnedFd, observer: Observer) {
                 .timer(TokioTimer::new())
                 .header_read_timeout(PATIENCE)
                 .serve_connection(TokioIo::new(stream), service);
+            let mut connection = pin!(connection);
+            let all = async {
+                tokio::select! {
+                    ended = connection.as_mut() => return ended,
+                    () = replaced(&mut accepting) => connection.as_mut().graceful_shutdown(),
+                }
+                connection.await
+            };
             // a client that breaks off concerns nobody
-            drop(timeout(LIFE, connection).await);
+            drop(timeout(LIFE, all).await);
             drop(place);
         });
+    }
+}
+
+/// Waits until another relay answers.
+async fn replaced(accepting: &mut watch::Receiver<Accepting>) {
+    let over = |accepting: &Accepting| *accepting == Accepting::HandedOver;
+    if accepting.wait_for(over).await.is_err() {
+        // the relay ends
+        pending::<()>().await;
     }
 }
 

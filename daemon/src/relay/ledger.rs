@@ -3,13 +3,17 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    mem,
     time::Duration,
 };
 
 use stockade_policy::WorkerId;
 
 use super::output::LastLines;
-use crate::control::relay::{Death, Lives};
+use crate::control::{
+    handover::{self, Counts},
+    relay::{Death, Lives},
+};
 
 /// Exits that are remembered.
 const EXITS: usize = 20;
@@ -91,6 +95,62 @@ impl Ledger {
             lines,
         });
     }
+
+    /// Gives away what was counted of requests: it counts from zero again.
+    pub(super) fn take_counts(&mut self) -> Counts {
+        Counts {
+            codes: mem::take(&mut self.codes),
+            refused: mem::take(&mut self.refused),
+            replays: mem::take(&mut self.replays),
+            request: mem::take(&mut self.request).into(),
+            queue_wait: mem::take(&mut self.queue_wait).into(),
+            startup: mem::take(&mut self.startup).into(),
+            received: mem::take(&mut self.received),
+            sent: mem::take(&mut self.sent),
+            handed_out: BTreeMap::new(),
+        }
+    }
+
+    /// Adds what another relay has counted.
+    pub(super) fn add(&mut self, counts: Counts) {
+        for (code, count) in counts.codes {
+            *self.codes.entry(code).or_default() += count;
+        }
+        for (cause, count) in counts.refused {
+            *self.refused.entry(cause).or_default() += count;
+        }
+        self.replays += counts.replays;
+        self.request.add(&counts.request);
+        self.queue_wait.add(&counts.queue_wait);
+        self.startup.add(&counts.startup);
+        self.received += counts.received;
+        self.sent += counts.sent;
+    }
+
+    /// A worker whose end another relay has seen, before those that are known.
+    pub(super) fn add_exit(&mut self, exit: handover::Exit) {
+        let known = self.exits.iter().any(|each| each.worker == exit.worker);
+        if !known && self.exits.len() < EXITS {
+            self.exits.push_back(Exit {
+                worker: exit.worker,
+                death: exit.death,
+                requests: exit.requests,
+                lines: LastLines::of(exit.lines),
+            });
+        }
+    }
+}
+
+impl Exit {
+    /// As it is told to another relay.
+    pub(super) fn told(&self) -> handover::Exit {
+        handover::Exit {
+            worker: self.worker,
+            death: self.death.clone(),
+            requests: self.requests,
+            lines: self.lines.all(),
+        }
+    }
 }
 
 /// How often something took how long.
@@ -117,6 +177,14 @@ impl Histogram {
         self.sum += seconds;
     }
 
+    /// All that another relay has observed.
+    fn add(&mut self, others: &handover::Histogram) {
+        for (count, more) in self.counts.iter_mut().zip(&others.counts) {
+            *count += more;
+        }
+        self.sum += others.sum;
+    }
+
     /// How often in all.
     pub(super) fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -134,9 +202,33 @@ impl Histogram {
     }
 }
 
+impl From<Histogram> for handover::Histogram {
+    fn from(own: Histogram) -> Self {
+        Self {
+            counts: own.counts.to_vec(),
+            sum: own.sum,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_another_has_counted_is_added_and_it_counts_from_zero_again() {
+        let (mut old, mut new) = (Ledger::default(), Ledger::default());
+        for ledger in [&mut old, &mut new] {
+            ledger.answered(200);
+            ledger.refused("queue-limit");
+            ledger.request.observe(Duration::from_millis(40));
+            ledger.received = 7;
+        }
+        new.add(old.take_counts());
+        assert_eq!((new.codes[&200], new.refused["queue-limit"]), (2, 2));
+        assert_eq!((new.request.count(), new.received), (2, 14));
+        assert_eq!(old.take_counts(), Ledger::default().take_counts());
+    }
 
     #[test]
     fn a_histogram_counts_up() {

@@ -42,7 +42,27 @@ pub(super) fn leave_room(descriptors: u64) {
 #[derive(Debug)]
 pub(super) struct Place(());
 
+/// Whether hosts are accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Accepting {
+    /// Another relay does it still.
+    #[default]
+    NotYet,
+    /// Yes.
+    Yes,
+    /// No more: what the kernel has accepted already is taken.
+    Draining,
+    /// No more: another relay does it, what the kernel has accepted already included.
+    HandedOver,
+}
+
 impl Place {
+    /// A place of a connection that is open already, however many there are.
+    pub(super) fn of_open() -> Self {
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+
     fn take() -> io::Result<Self> {
         let place = Self(());
         if OPEN.fetch_add(1, Ordering::Relaxed) >= MOST.load(Ordering::Relaxed) {
@@ -60,18 +80,25 @@ impl Drop for Place {
     }
 }
 
-/// Accepts hosts until `draining` says so; then what the kernel has accepted already is still taken.
+/// Accepts hosts when and until `accepting` says so.
 pub(super) async fn run(
     pool: Rc<Pool>,
     listener: AsyncFd<OwnedFd>,
-    mut draining: watch::Receiver<bool>,
+    mut accepting: watch::Receiver<Accepting>,
 ) {
     let mut exhausted = false;
-    let tcp = address_of(getsockname(listener.as_raw_fd())).is_some();
+    let tcp = over_tcp(listener.get_ref());
+    let begun = accepting
+        .wait_for(|accepting| *accepting != Accepting::NotYet)
+        .await
+        .is_ok();
+    if !begun {
+        return;
+    }
     loop {
         let ready = tokio::select! {
             biased;
-            _ = draining.wait_for(|draining| *draining) => break,
+            _ = accepting.wait_for(|accepting| *accepting != Accepting::Yes) => break,
             ready = listener.readable() => ready,
         };
         let Ok(mut ready) = ready else { break };
@@ -91,6 +118,9 @@ pub(super) async fn run(
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+    if *accepting.borrow() == Accepting::HandedOver {
+        return;
     }
     if let Err(error) = take_all(&pool, &listener, tcp) {
         tracing::error!(
@@ -146,6 +176,11 @@ impl State {
         }
         false
     }
+}
+
+/// Whether a socket is one of TCP.
+pub(super) fn over_tcp(socket: &OwnedFd) -> bool {
+    address_of(getsockname(socket.as_raw_fd())).is_some()
 }
 
 /// The IP address, IPv4 as such; none of a unix socket.

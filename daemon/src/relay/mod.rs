@@ -14,6 +14,7 @@
 //!   [`response`]: from a request's part of it to the host.
 //! - [`connection`]: reading, writing and waiting, the same for both sides; [`outbox`]: what waits; [`socket_timeout`]: hosts that do neither.
 //! - [`ledger`]: what is counted; [`reading`]: how a pool stands; [`status`], [`metrics`], [`http`]: for those who ask.
+//! - [`succession`], [`successor`]: one relay takes over from another: what the process does, what a pool does.
 //! - [`access_log`], [`access_file`]: a line for each request; [`slow`]: requests that run for long; [`seen`]: what is remembered for both.
 //! - [`folded`]: headers that a host has folded together; [`stderr`]: FCGI_STDERR.
 //! - [`answers`]: what the relay says by itself; [`episode`]: what it logs only once in a while. [`output`]: what workers write to their pipes.
@@ -57,6 +58,8 @@ mod spool;
 mod start;
 mod status;
 mod stderr;
+mod succession;
+mod successor;
 mod threads;
 mod trunk;
 mod upstream;

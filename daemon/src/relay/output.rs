@@ -7,12 +7,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::{io::AsyncReadExt, net::unix::pipe};
+use stockade_policy::{PoolId, WorkerId};
+use tokio::{io::AsyncReadExt, net::unix::pipe, sync::watch};
 
 /// A longer line is cut into lines of this many bytes, so that a line of the log is written in one piece.
 const LINE_LIMIT: usize = 3500;
 /// Bytes taken in one read.
 const READ_SIZE: usize = 8 * 1024;
+
+/// What a worker writes to, as the log has it.
+const STREAMS: [&str; 2] = ["stdout", "stderr"];
 
 /// Lines that are kept of a worker, and characters of each.
 const LAST_LINES: usize = 20;
@@ -29,6 +33,19 @@ impl LastLines {
         lines.iter().cloned().collect()
     }
 
+    /// These lines, written before.
+    pub(super) fn of(lines: Vec<String>) -> Self {
+        Self(Arc::new(Mutex::new(lines.into())))
+    }
+
+    /// Lines that were written before, unless there are any.
+    pub(super) fn restore(&self, earlier: Vec<String>) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.is_empty() {
+            *lines = earlier.into();
+        }
+    }
+
     fn add(&self, line: &str) {
         let kept = line.chars().take(LAST_LINE).collect();
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,25 +56,62 @@ impl LastLines {
     }
 }
 
-/// Reads a pipe to its end.
-pub(super) async fn run(
-    pool: String,
-    worker: String,
-    stream: &'static str,
-    pipe: OwnedFd,
-    last: LastLines,
-) {
+/// A pipe of a worker's, and what has come of it.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) pool: PoolId,
+    pub(super) pool_name: String,
+    pub(super) worker: WorkerId,
+    /// The worker's name in logs.
+    pub(super) title: String,
+    /// 0: standard output; 1: standard error.
+    pub(super) stream: usize,
+    pub(super) pipe: OwnedFd,
+    /// The beginning of a line.
+    pub(super) pending: Vec<u8>,
+    pub(super) last: LastLines,
+}
+
+/// Reads a pipe to its end, or until `stop` says so: then it is given back.
+pub(super) async fn run(output: Output, mut stop: watch::Receiver<bool>) -> Option<Output> {
+    let Output {
+        pool: pool_id,
+        pool_name: pool,
+        worker: worker_id,
+        title: worker,
+        stream: number,
+        pipe,
+        pending,
+        last,
+    } = output;
+    let stream = STREAMS.get(number).copied().unwrap_or_default();
     let mut pipe = match pipe::Receiver::from_owned_fd(pipe) {
         Ok(pipe) => pipe,
         Err(error) => {
             tracing::error!("pool {pool}: could not read {stream} of {worker}: {error}");
-            return;
+            return None;
         }
     };
-    let mut lines = Lines::default();
+    let mut lines = Lines { pending };
     let mut buffer = vec![0; READ_SIZE];
     loop {
-        match pipe.read(&mut buffer).await {
+        let read = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {
+                return Some(Output {
+                    pool: pool_id,
+                    pool_name: pool,
+                    worker: worker_id,
+                    title: worker,
+                    stream: number,
+                    pipe: pipe.into_nonblocking_fd().ok()?,
+                    pending: lines.pending,
+                    last,
+                });
+            }
+            read = pipe.read(&mut buffer) => read,
+        };
+        match read {
             Ok(0) => break,
             Ok(count) => lines.feed(&buffer[..count], |line| {
                 log_line(&pool, &worker, stream, line, &last);
@@ -69,6 +123,7 @@ pub(super) async fn run(
         }
     }
     lines.end(|line| log_line(&pool, &worker, stream, line, &last));
+    None
 }
 
 /// Logs text that is complete in itself, line by line, as far as there is room for. How many lines it has.

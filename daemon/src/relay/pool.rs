@@ -31,6 +31,7 @@ use super::{
     request::Requests,
     slow::SlowLines,
     spool::Spooled,
+    successor::Succession,
     trunk::{Obituary, Trunk},
     upstream::Upstream,
 };
@@ -47,6 +48,8 @@ const HALF_OPEN: usize = 16;
 pub(super) struct Pool {
     pub(super) name: String,
     state: RefCell<State>,
+    /// Idle hosts are another relay's.
+    handing_over: Cell<bool>,
     /// When the timer is to fire; see [`run_timer`].
     armed: Cell<Option<Time>>,
     rearm: Notify,
@@ -88,6 +91,7 @@ pub(super) struct State {
     /// What is in files.
     pub(super) spooled: Spooled,
     pub(super) report: UnboundedSender<FromRelay>,
+    pub(super) succession: Succession,
     /// Listening sockets that still accept.
     listeners: usize,
     draining: bool,
@@ -165,11 +169,13 @@ impl Pool {
                 ids: RequestIds::new(seed.rotate_left(32)),
                 spooled: Spooled::default(),
                 report,
+                succession: Succession::default(),
                 listeners: 0,
                 draining: false,
                 drained: false,
                 all_drained,
             }),
+            handing_over: Cell::new(false),
             armed: Cell::new(None),
             rearm: Notify::new(),
             clock,
@@ -179,6 +185,16 @@ impl Pool {
     /// Its state, for one step.
     pub(super) fn state(&self) -> RefMut<'_, State> {
         self.state.borrow_mut()
+    }
+
+    /// Whether idle hosts are another relay's.
+    pub(super) const fn handing_over(&self) -> bool {
+        self.handing_over.get()
+    }
+
+    /// They are from here on.
+    pub(super) fn hands_over(&self) {
+        self.handing_over.set(true);
     }
 
     /// Makes sure that the timer fires at `deadline` or before.
@@ -263,6 +279,7 @@ impl State {
                 tracing::debug!("pool {}: drained while the relay is ending", self.name());
             }
         }
+        self.leave_if_empty();
     }
 
     fn time_passed(&mut self) {
@@ -285,9 +302,13 @@ impl State {
     /// A listening socket accepts no more. With the last one, idle hosts are let go, and the others when their answers are written.
     pub(super) fn listener_left(&mut self) {
         self.listeners = self.listeners.saturating_sub(1);
-        if self.listeners > 0 {
-            return;
+        if self.listeners == 0 {
+            self.drain();
         }
+    }
+
+    /// Idle hosts are let go, and the others when their answers are written.
+    pub(super) fn drain(&mut self) {
         self.draining = true;
         for host in self.hosts.values() {
             host.connection.wake();

@@ -6,16 +6,24 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use stockade_policy::PoolId;
+use stockade_policy::{PoolId, dispatch::Event};
 use tokio::{
     sync::{mpsc, watch},
     task,
 };
 
-use super::{address::Address, listener, output::LastLines, pool, probe, reading::Reading};
+use super::{
+    address::Address,
+    front::Host,
+    listener::{self, Accepting, Place, over_tcp},
+    output::LastLines,
+    pool, probe,
+    reading::Reading,
+    successor::Parcel,
+};
 use crate::{
     clock::Clock,
-    control::{FromRelay, ToRelay, relay::PoolPlan},
+    control::{FromRelay, ToRelay, handover::Handed, relay::PoolPlan},
     descriptor::register,
 };
 
@@ -34,6 +42,14 @@ pub(super) enum ToPool {
     Launched(PoolId, ToRelay, LastLines),
     /// Say how the pools stand.
     Read(mpsc::UnboundedSender<Vec<Reading>>),
+    /// A relay that was replaced hands this to us.
+    Handed(PoolId, Handed, Option<OwnedFd>),
+    /// Another relay serves: hand over. The end of the second says that all counts are on their way.
+    HandOver(mpsc::UnboundedSender<Parcel>, mpsc::UnboundedSender<()>),
+    /// The end of this says that nothing is left.
+    Leave(mpsc::UnboundedSender<()>),
+    /// The daemon stops, and the relay that serves with it: idle hosts are let go.
+    Drain,
     /// The relay ends: cut what is not complete, and say when.
     CutAll(mpsc::UnboundedSender<()>),
 }
@@ -43,7 +59,7 @@ pub(super) struct PoolThread {
     clock: Clock,
     report: mpsc::UnboundedSender<FromRelay>,
     all_drained: mpsc::UnboundedSender<()>,
-    draining: watch::Receiver<bool>,
+    accepting: watch::Receiver<Accepting>,
     pools: BTreeMap<PoolId, Rc<pool::Pool>>,
 }
 
@@ -52,13 +68,13 @@ impl PoolThread {
     pub(super) fn new(
         report: mpsc::UnboundedSender<FromRelay>,
         all_drained: mpsc::UnboundedSender<()>,
-        draining: watch::Receiver<bool>,
+        accepting: watch::Receiver<Accepting>,
     ) -> Self {
         Self {
             clock: Clock::start(),
             report,
             all_drained,
-            draining,
+            accepting,
             pools: BTreeMap::new(),
         }
     }
@@ -93,6 +109,27 @@ impl PoolThread {
                         worker_launched(pool, message, lines);
                     }
                 }
+                ToPool::Handed(id, handed, descriptor) => {
+                    if let Some(pool) = self.pools.get(&id) {
+                        take(pool, handed, descriptor);
+                    }
+                }
+                ToPool::HandOver(parcels, done) => {
+                    for pool in self.pools.values() {
+                        pool.state().hand_over(&parcels);
+                    }
+                    drop(done);
+                }
+                ToPool::Leave(left) => {
+                    for pool in self.pools.values() {
+                        pool.state().leave(left.clone());
+                    }
+                }
+                ToPool::Drain => {
+                    for pool in self.pools.values() {
+                        pool.state().drain();
+                    }
+                }
                 ToPool::Read(asker) => {
                     let readings = self.pools.values().map(|pool| pool.state().read());
                     // who asked may have lost patience
@@ -120,7 +157,7 @@ impl PoolThread {
                     task::spawn_local(listener::run(
                         Rc::clone(&pool),
                         listener,
-                        self.draining.clone(),
+                        self.accepting.clone(),
                     ));
                 }
                 Err(error) => tracing::error!(
@@ -142,12 +179,27 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
         ToRelay::WorkerOffered {
             worker,
             slots,
+            leased,
             maximum_requests,
             startup,
             ..
         } => {
             pool.state()
-                .worker_offered(worker, slots, maximum_requests, startup);
+                .worker_offered(worker, (slots, leased), maximum_requests, startup);
+        }
+        ToRelay::LeaseReturned { worker, slots, .. } => {
+            happened(pool, Event::LeaseReturned { worker, slots });
+        }
+        ToRelay::SlotWanted { .. } => happened(pool, Event::SlotWanted),
+        ToRelay::WorkerDoubted { worker, .. } => {
+            let address = pool
+                .state()
+                .workers
+                .get(&worker)
+                .and_then(|known| known.address.clone());
+            if let Some(address) = address {
+                task::spawn_local(probe::run(Rc::clone(pool), worker, address));
+            }
         }
         ToRelay::WorkerRetired { worker, .. } => pool.state().worker_retired(worker),
         ToRelay::WorkerOverdue { worker, .. } => pool.state().worker_overdue(worker),
@@ -160,7 +212,31 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
         | ToRelay::AccessLogOpened { .. }
         | ToRelay::WorkerLaunched { .. }
         | ToRelay::StatusAsked
+        | ToRelay::Serve { .. }
+        | ToRelay::HandOver
         | ToRelay::Drain => {}
+    }
+}
+
+fn happened(pool: &Rc<pool::Pool>, event: Event) {
+    let mut state = pool.state();
+    state.tell(event);
+    state.rest();
+}
+
+/// What a relay that was replaced hands to us.
+fn take(pool: &Rc<pool::Pool>, handed: Handed, descriptor: Option<OwnedFd>) {
+    match (handed, descriptor) {
+        (Handed::Host { .. }, Some(socket)) => {
+            let tcp = over_tcp(&socket);
+            if let Err(error) = Host::serve(pool, socket, tcp, Place::of_open()) {
+                let name = &pool.name;
+                tracing::error!("pool {name}: could not take over a host's connection: {error}");
+            }
+        }
+        (Handed::Counted { counts, .. }, _) => pool.state().counted(counts),
+        (Handed::Exited { exit, .. }, _) => pool.state().ledger.add_exit(exit),
+        (Handed::Host { .. } | Handed::Pipe { .. } | Handed::Told, _) => {}
     }
 }
 
@@ -172,6 +248,7 @@ fn worker_launched(pool: &Rc<pool::Pool>, message: ToRelay, lines: LastLines) {
         age,
         fresh,
         socket,
+        tells,
         probe,
         multiplexes,
         ..
@@ -185,7 +262,7 @@ fn worker_launched(pool: &Rc<pool::Pool>, message: ToRelay, lines: LastLines) {
         pid,
         generation,
         age: (age, state.clock.now()),
-        tells: !probe,
+        tells,
         multiplexes,
         slots: 0,
         offered: false,

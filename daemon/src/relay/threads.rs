@@ -6,15 +6,17 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use stockade_policy::{PoolId, WorkerId};
 use tokio::{
     runtime,
+    signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
-    task::{self, JoinSet, LocalSet},
+    task::{JoinSet, LocalSet},
 };
 
 use super::{
-    http, listener,
-    output::{self, LastLines},
+    listener::{self, Accepting},
+    output::{LastLines, Output},
     pool_thread::{PoolThread, ToPool},
     status::Observer,
+    succession::{self, Incoming, Outgoing},
 };
 use crate::{
     config::resolved::LogLevel,
@@ -72,6 +74,11 @@ fn single_threaded() -> Result<runtime::Runtime, RelayError> {
 }
 
 async fn serve() -> Result<(), RelayError> {
+    // from the first moment on: without it the signal would end us
+    let mut hangup = signal(SignalKind::hangup()).map_err(|source| RelayError::System {
+        step: "take the signals",
+        source,
+    })?;
     let control = Channel::new(take_control()?).map_err(|source| RelayError::System {
         step: "register the control socket",
         source,
@@ -85,44 +92,30 @@ async fn serve() -> Result<(), RelayError> {
     }
     let (report, mut reports) = mpsc::unbounded_channel();
     let (all_drained, mut drained) = mpsc::unbounded_channel();
-    let mut relay = Relay::default();
-    for number in 0..threads.max(1) {
-        relay.start_thread(number, report.clone(), all_drained.clone())?;
-    }
-    let observer = Observer::new(relay.threads.clone(), uptime);
-    for listener in status_listener {
-        task::spawn_local(http::serve(listener, observer.clone()));
-    }
-    let mut waits_for = None;
+    let mut relay = Relay::start(threads, uptime, status_listener, &report, &all_drained)?;
     loop {
-        if waits_for == Some(0) {
-            waits_for = None;
-            drop(control.send(&FromRelay::Drained.encode(), &[]).await);
-        }
         tokio::select! {
-            message = receive(&control, &mut buffer) => {
-                match message {
-                    Ok((ToRelay::Drain, _)) => {
-                        waits_for = Some(relay.listening);
-                        relay.draining.send_replace(true);
-                    }
-                    Ok((ToRelay::StatusAsked, connections)) => {
-                        for connection in connections {
-                            task::spawn_local(observer.clone().answer(connection));
-                        }
-                    }
-                    Ok((message, descriptors)) => relay.take(message, descriptors)?,
-                    // the supervisor ended us by ending its side
-                    Err(RelayError::Control(ChannelError::Closed)) => {
-                        relay.end().await;
-                        return Ok(());
-                    }
-                    Err(error) => return Err(error),
+            message = receive(&control, &mut buffer) => match message {
+                Ok((message, descriptors)) => relay.take(message, descriptors).await?,
+                // the supervisor ended us by ending its side
+                Err(RelayError::Control(ChannelError::Closed)) => {
+                    relay.end().await;
+                    return Ok(());
                 }
-            }
+                Err(error) => return Err(error),
+            },
             // a supervisor that does not listen has ended, which the next read tells
             Some(message) = reports.recv() => drop(control.send(&message.encode(), &[]).await),
-            Some(()) = drained.recv() => waits_for = waits_for.map(|left: usize| left.saturating_sub(1)),
+            Some(()) = drained.recv() => relay.pool_drained(),
+            _ = hangup.recv() => relay.say(FromRelay::ReplaceMe),
+            heard = relay.incoming.next() => relay.heard(heard),
+            () = succession::handed_over(&mut relay.outgoing) => {
+                relay.farewell().await;
+                while let Ok(message) = reports.try_recv() {
+                    drop(control.send(&message.encode(), &[]).await);
+                }
+                return Ok(());
+            }
         }
     }
 }
@@ -165,46 +158,94 @@ fn take_control() -> Result<OwnedFd, RelayError> {
     Ok(own(raw))
 }
 
-#[derive(Default)]
-struct Relay {
-    threads: Vec<mpsc::UnboundedSender<ToPool>>,
+/// The relay's process, on the thread of the control socket.
+pub(super) struct Relay {
+    pub(super) threads: Vec<mpsc::UnboundedSender<ToPool>>,
     /// Which thread a pool lives on.
-    pools: BTreeMap<PoolId, (usize, String)>,
+    pub(super) pools: BTreeMap<PoolId, (usize, String)>,
     /// How many of them listen, and so have something to drain.
     listening: usize,
-    draining: watch::Sender<bool>,
-    /// What reads workers' pipes.
-    outputs: JoinSet<()>,
+    /// How many of them have not, since we were told to.
+    waits_for: Option<usize>,
+    pub(super) accepting: watch::Sender<Accepting>,
+    /// What reads workers' pipes, and what stops it.
+    pub(super) outputs: JoinSet<Option<Output>>,
+    pub(super) stop_reading: watch::Sender<bool>,
+    pub(super) observer: Observer,
+    /// Answers to operators that are under way.
+    pub(super) answers: JoinSet<()>,
+    report: mpsc::UnboundedSender<FromRelay>,
+    pub(super) incoming: Incoming,
+    pub(super) outgoing: Option<Outgoing>,
 }
 
 impl Relay {
-    fn start_thread(
-        &mut self,
-        number: usize,
-        report: mpsc::UnboundedSender<FromRelay>,
-        all_drained: mpsc::UnboundedSender<()>,
-    ) -> Result<(), RelayError> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let draining = self.draining.subscribe();
-        thread::Builder::new()
-            .name(format!("relay-{number}"))
-            .spawn(move || {
-                let thread = PoolThread::new(report, all_drained, draining);
-                // a runtime may not be dropped inside another: it is made where it runs
-                match single_threaded() {
-                    Ok(runtime) => LocalSet::new().block_on(&runtime, thread.run(receiver)),
-                    Err(error) => tracing::error!("relay: {error}"),
-                }
-            })
-            .map_err(|source| RelayError::System {
-                step: "start a thread",
-                source,
-            })?;
-        self.threads.push(sender);
-        Ok(())
+    fn start(
+        threads: usize,
+        uptime: Duration,
+        status: Vec<OwnedFd>,
+        report: &mpsc::UnboundedSender<FromRelay>,
+        all_drained: &mpsc::UnboundedSender<()>,
+    ) -> Result<Self, RelayError> {
+        let accepting = watch::Sender::new(Accepting::NotYet);
+        let mut senders = Vec::new();
+        for number in 0..threads.max(1) {
+            let accepting = accepting.subscribe();
+            senders.push(start_thread(
+                number,
+                report.clone(),
+                all_drained.clone(),
+                accepting,
+            )?);
+        }
+        Ok(Self {
+            observer: Observer::new(senders.clone(), uptime),
+            threads: senders,
+            pools: BTreeMap::new(),
+            listening: 0,
+            waits_for: None,
+            accepting,
+            outputs: JoinSet::new(),
+            stop_reading: watch::Sender::new(false),
+            answers: JoinSet::new(),
+            report: report.clone(),
+            incoming: Incoming::new(status),
+            outgoing: None,
+        })
     }
 
-    fn take(&mut self, message: ToRelay, descriptors: Vec<OwnedFd>) -> Result<(), RelayError> {
+    /// Says something to the supervisor.
+    pub(super) fn say(&self, message: FromRelay) {
+        // who takes it is our own loop, which has its end as long as we are here
+        self.report.send(message).unwrap_or_default();
+    }
+
+    fn drain(&mut self) {
+        if self.outgoing.is_some() {
+            for thread in &self.threads {
+                // a thread that has ended has no hosts
+                drop(thread.send(ToPool::Drain));
+            }
+            return;
+        }
+        self.waits_for = Some(self.listening + 1);
+        self.accepting.send_replace(Accepting::Draining);
+        self.pool_drained();
+    }
+
+    fn pool_drained(&mut self) {
+        self.waits_for = self.waits_for.map(|left| left.saturating_sub(1));
+        if self.waits_for == Some(0) {
+            self.waits_for = None;
+            self.say(FromRelay::Drained);
+        }
+    }
+
+    async fn take(
+        &mut self,
+        message: ToRelay,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), RelayError> {
         let pool = match &message {
             ToRelay::PoolAdded(plan) => {
                 let thread = self.pools.len() % self.threads.len().max(1);
@@ -242,17 +283,30 @@ impl Relay {
             ToRelay::PoolReported { pool, .. }
             | ToRelay::PoolCounted { pool, .. }
             | ToRelay::WorkerOffered { pool, .. }
+            | ToRelay::LeaseReturned { pool, .. }
+            | ToRelay::SlotWanted { pool }
+            | ToRelay::WorkerDoubted { pool, .. }
             | ToRelay::WorkerRetired { pool, .. }
             | ToRelay::WorkerOverdue { pool, .. }
             | ToRelay::WorkerGone { pool, .. }
             | ToRelay::WorkerBuried { pool, .. } => *pool,
-            ToRelay::Begin { .. } | ToRelay::StatusAsked | ToRelay::Drain => return Ok(()),
+            ToRelay::Serve { awaits } => return self.serve(*awaits, descriptors),
+            ToRelay::HandOver => return self.hand_over(descriptors).await,
+            ToRelay::StatusAsked => {
+                self.asked(descriptors);
+                return Ok(());
+            }
+            ToRelay::Drain => {
+                self.drain();
+                return Ok(());
+            }
+            ToRelay::Begin { .. } => return Ok(()),
         };
         self.tell(pool, ToPool::Told(pool, message));
         Ok(())
     }
 
-    fn tell(&self, pool: PoolId, message: ToPool) {
+    pub(super) fn tell(&self, pool: PoolId, message: ToPool) {
         let thread = self
             .pools
             .get(&pool)
@@ -270,16 +324,17 @@ impl Relay {
         descriptors: Vec<OwnedFd>,
     ) -> LastLines {
         let lines = LastLines::default();
-        while self.outputs.try_join_next().is_some() {}
-        let name = self
-            .pools
-            .get(&pool)
-            .map_or_else(|| pool.to_string(), |(_, name)| name.clone());
-        for (pipe, stream) in descriptors.into_iter().zip(["stdout", "stderr"]) {
-            let worker = format!("worker {worker} (pid {pid})");
-            let last = lines.clone();
-            self.outputs
-                .spawn_local(output::run(name.clone(), worker, stream, pipe, last));
+        for (stream, pipe) in descriptors.into_iter().enumerate() {
+            self.read(Output {
+                pool,
+                pool_name: self.pool_name(pool),
+                worker,
+                title: format!("worker {worker} (pid {pid})"),
+                stream,
+                pipe,
+                pending: Vec::new(),
+                last: lines.clone(),
+            });
         }
         lines
     }
@@ -301,4 +356,28 @@ impl Relay {
             tracing::info!("relay: some worker's output is still open");
         }
     }
+}
+
+fn start_thread(
+    number: usize,
+    report: mpsc::UnboundedSender<FromRelay>,
+    all_drained: mpsc::UnboundedSender<()>,
+    accepting: watch::Receiver<Accepting>,
+) -> Result<mpsc::UnboundedSender<ToPool>, RelayError> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    thread::Builder::new()
+        .name(format!("relay-{number}"))
+        .spawn(move || {
+            let thread = PoolThread::new(report, all_drained, accepting);
+            // a runtime may not be dropped inside another: it is made where it runs
+            match single_threaded() {
+                Ok(runtime) => LocalSet::new().block_on(&runtime, thread.run(receiver)),
+                Err(error) => tracing::error!("relay: {error}"),
+            }
+        })
+        .map_err(|source| RelayError::System {
+            step: "start a thread",
+            source,
+        })?;
+    Ok(sender)
 }

@@ -87,6 +87,7 @@ impl State {
                 ToDispatch::WorkerOffered {
                     worker,
                     slots,
+                    leased: 0,
                     maximum_requests: 0,
                 },
                 now,
@@ -158,7 +159,7 @@ impl State {
             trunk: Weak::new(),
         };
         self.workers.insert(worker, known);
-        self.worker_offered(worker, slots, 0, None);
+        self.worker_offered(worker, (slots, 0), 0, None);
     }
 
     /// Nothing more of it runs: it is forgotten.

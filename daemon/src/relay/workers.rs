@@ -14,11 +14,11 @@ impl State {
         self.workers.insert(worker, launched);
     }
 
-    /// It may be given requests; `startup`: it took this long to be ready, and was not offered before.
+    /// It may be given requests, so many at a time, of which some are another relay's; `startup`: it took this long to be ready, and was not offered before.
     pub(super) fn worker_offered(
         &mut self,
         worker: WorkerId,
-        slots: u32,
+        (slots, leased): (u32, u32),
         maximum_requests: u64,
         startup: Option<Duration>,
     ) {
@@ -32,6 +32,7 @@ impl State {
         self.tell(Event::WorkerOffered {
             worker,
             slots,
+            leased,
             maximum_requests,
         });
         self.rest();

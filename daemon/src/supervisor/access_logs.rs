@@ -104,7 +104,7 @@ impl Shell {
         let count = self.access_logs.reopen(&wanted);
         for record in self.pools.values() {
             if let Some((message, descriptors)) = record.access_log_opened(&self.access_logs) {
-                self.relay.tell(&message, descriptors);
+                self.relay.tell(&message, &descriptors);
             }
         }
         match count {

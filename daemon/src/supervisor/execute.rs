@@ -99,7 +99,7 @@ impl Shell {
             let (name, generation) = (known.name(), known.description.generation);
             tracing::info!("{name} started, generation {generation}");
             let (message, descriptors) = known.launched(!known.description.tells, true, now);
-            self.relay.tell(&message, descriptors);
+            self.relay.tell(&message, &descriptors);
             self.senders
                 .listen(worker, Arc::clone(&known.control), name);
         }
@@ -112,8 +112,9 @@ impl Shell {
             known.description.offered = true;
             let age = known.age(now);
             tracing::info!("{} ready after {}", known.name(), Seconds(age));
+            known.leases.offered(known.slots());
             let offered = known.offered(Some(age));
-            self.relay.tell(&offered, Vec::new());
+            self.relay.tell(&offered, &[]);
         }
     }
 
@@ -133,7 +134,7 @@ impl Shell {
         }
         let pool = known.description.pool;
         self.relay
-            .tell(&ToRelay::WorkerRetired { pool, worker }, Vec::new());
+            .tell(&ToRelay::WorkerRetired { pool, worker }, &[]);
     }
 
     fn stop_worker(&mut self, worker: WorkerId, cause: Cause, overdue: bool) {
@@ -146,7 +147,7 @@ impl Shell {
         if !mem::replace(&mut known.description.retired, true) {
             // The relay's idle connections are closed by it: a program that waits on one would not notice the signal.
             self.relay
-                .tell(&ToRelay::WorkerRetired { pool, worker }, Vec::new());
+                .tell(&ToRelay::WorkerRetired { pool, worker }, &[]);
         }
         if overdue {
             tracing::warn!(
@@ -154,7 +155,7 @@ impl Shell {
                 Why(cause)
             );
             self.relay
-                .tell(&ToRelay::WorkerOverdue { pool, worker }, Vec::new());
+                .tell(&ToRelay::WorkerOverdue { pool, worker }, &[]);
         } else if is_wanted(cause) {
             tracing::info!("{name} stopping: {}", Why(cause));
         } else {
@@ -188,7 +189,7 @@ impl Shell {
         let pool = known.description.pool;
         let done = exit == Exit::Code(0);
         self.relay
-            .tell(&ToRelay::WorkerGone { pool, worker, done }, Vec::new());
+            .tell(&ToRelay::WorkerGone { pool, worker, done }, &[]);
         self.tell_machine(Event::WorkerExited { worker, exit });
         self.reap_strangers();
     }
@@ -244,7 +245,7 @@ impl Shell {
             worker,
             death,
         };
-        self.relay.tell(&message, Vec::new());
+        self.relay.tell(&message, &[]);
     }
 
     fn report_pool(&mut self, pool: PoolId, state: PoolState) {
@@ -266,8 +267,7 @@ impl Shell {
                 }
             }
         }
-        self.relay
-            .tell(&ToRelay::PoolReported { pool, state }, Vec::new());
+        self.relay.tell(&ToRelay::PoolReported { pool, state }, &[]);
         self.tell_systemd();
     }
 
@@ -294,7 +294,7 @@ impl Shell {
         if let Some(record) = self.pools.get_mut(&pool) {
             record.finish_reload(generation);
             for (message, descriptors) in record.changed(&self.access_logs) {
-                self.relay.tell(&message, descriptors);
+                self.relay.tell(&message, &descriptors);
             }
         }
         let name = self.pool_name(pool);
@@ -318,13 +318,11 @@ impl Shell {
 
     /// The relay takes what its listeners have accepted already, then closes them, as we do ours.
     fn drain_relay(&mut self) {
-        self.relay.tell(&ToRelay::Drain, Vec::new());
+        self.relay.drain();
         for record in self.pools.values_mut() {
             record.close_sockets();
         }
-        if !self.relay.is_there() {
-            self.tell_machine(Event::RelayDrained);
-        }
+        self.drained_when_all_have();
     }
 
     /// Somebody waits at a terminal for an application that does not start.
@@ -343,36 +341,6 @@ impl Shell {
         self.pools
             .get(&pool)
             .map_or_else(|| pool.to_string(), |record| record.name.clone())
-    }
-
-    /// Starts a new relay and hands everything over.
-    pub(super) fn restart_relay(&mut self, now: Time) {
-        match self.relay.start(&self.spawner, now) {
-            Ok(launch) => {
-                tokio::spawn(async move {
-                    // Its process ends by itself, and is started again.
-                    if let Err(failure) = launch.outcome().await {
-                        tracing::error!("relay not started: {failure}");
-                    }
-                });
-                self.hand_over();
-            }
-            Err(failure) => tracing::error!("relay not started: {failure}"),
-        }
-    }
-
-    /// Tells a relay that knows nothing everything.
-    pub(super) fn hand_over(&mut self) {
-        let logs = &self.access_logs;
-        let pools = (self.pools.values()).flat_map(|record| record.handover(logs));
-        let now = self.clock.now();
-        let workers = self
-            .workers
-            .values_mut()
-            .flat_map(|worker| worker.handover(now));
-        for (message, descriptors) in pools.chain(workers) {
-            self.relay.tell(&message, descriptors);
-        }
     }
 }
 

@@ -5,8 +5,9 @@
 //!   signals, relay, workers ──▶ shell ──▶ policy/supervision ──▶ execute ──▶ spawn ──▶ launcher ──▶ worker
 //! ```
 //! - `shell`: the loop; `execute`: the machine's actions; `admin`: the admin socket; `reload`: HUP and `stockade reload`.
-//! - `pools`, `workers`, `relay_process`, `shim_process`: what is held of each; `process`: a process by its pidfd; `line`: talk with the
-//!   relay; `words`: the log's.
+//! - `pools`, `workers`, `relay_process`, `shim_process`: what is held of each; `process`: a process by its pidfd; `relay_life`, `line`: talk
+//!   with a relay; `words`: the log's.
+//! - `succession`: relays come and go, workers stay; `leases`: whose a worker's slots are.
 //! - `spawn`: the only place where processes are started.
 //! - `systemd`: what systemd is told and passes.
 //! - `sockets`, `runtime_dir`, `adapter`, `signals`: what is made, taken or opened at the start.
@@ -18,9 +19,11 @@ mod adapter;
 mod admin;
 mod error;
 mod execute;
+mod leases;
 mod line;
 mod pools;
 mod process;
+mod relay_life;
 mod relay_process;
 mod reload;
 mod runtime_dir;
@@ -29,11 +32,16 @@ mod shim_process;
 mod signals;
 mod sockets;
 mod spawn;
+mod succession;
 mod systemd;
 mod words;
 mod workers;
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    path::PathBuf,
+};
 
 use nix::sys::prctl;
 use stockade_policy::{
@@ -55,6 +63,7 @@ use access_logs::AccessLogs;
 use adapter::Adapter;
 use admin::Admin;
 use pools::PoolRecord;
+use relay_life::Role;
 use relay_process::RelayProcess;
 use reload::Reloads;
 use runtime_dir::RuntimeDir;
@@ -138,6 +147,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
         machine: Supervision::new(random.next()),
         source,
         relay: RelayProcess::new(&daemon, random.next())?,
+        wanting: VecDeque::new(),
         shim,
         daemon,
         pools,
@@ -167,7 +177,7 @@ async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
         .start(&shell.spawner, now)
         .map_err(SupervisorError::Relay)?;
     launch.outcome().await.map_err(SupervisorError::Relay)?;
-    shell.hand_over();
+    shell.tell_everything(Role::Serving);
     if let Some(shim) = &mut shell.shim {
         let launch = shim
             .start(&shell.spawner, now)

@@ -190,6 +190,7 @@ impl PoolRecord {
                 retry_limit: keys.retry_limit,
                 shared: matches!(keys.application, Application::Upstream(_)),
             },
+            graceful_timeout: keys.graceful_timeout,
             bytes: keys.bytes.clone(),
             access_log: (keys.logging.access_log != AccessLog::Off)
                 .then(|| keys.logging.access_log_format.clone()),

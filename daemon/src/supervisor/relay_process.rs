@@ -1,40 +1,38 @@
-//! The relay as the supervisor sees it: a process to start, to talk to, and to start again when it dies.
+//! The relay as the supervisor sees it: a process to start, to talk to, to start again when it dies, and to replace while it serves.
 //!
-//! A relay that says what it should not, or does not listen, is killed; its successor is told everything again
-//! (`execute`).
+//! A relay that says what it should not, or does not listen, is killed; its successor is told everything again (`succession`). While one is
+//! replaced there are several: the one that serves, the next one until it serves, and those that end what they have.
 
 use std::{
     collections::BTreeMap,
-    future::pending,
-    io,
+    future::poll_fn,
+    io, mem,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
-use nix::sys::signal::Signal;
 use stockade_policy::{Backoff, Random, Time};
-use tokio::{select, time::timeout};
 
 use super::{
     admin::Asked,
     error::SupervisorError,
     line::Line,
-    process::{End, Process},
+    process::Process,
+    relay_life::{Heard, Life, RelayNumber, Role},
     sockets,
     spawn::{Launch, Spawner},
     words::{Ended, Seconds},
 };
 use crate::{
     config::resolved::{Account, Daemon, LogLevel},
-    control::{Channel, ChannelError, FromRelay, ToRelay, admin::Answer, relay::VERSION},
+    control::{Channel, ToRelay, admin::Answer, relay::VERSION},
     launch::plan::{Failure, Plan, Slot},
 };
 
-/// Messages that may wait for a relay before it is taken for hung.
-const MAX_WAITING: usize = 10_000;
-/// Before a relay that died is started again: at first, and when it dies again and again.
+/// Before a relay that died is started again, when it dies again and again.
 const BACKOFF: Backoff = Backoff {
     initial: Duration::from_millis(100),
     maximum: Duration::from_secs(5),
@@ -43,8 +41,10 @@ const BACKOFF: Backoff = Backoff {
 const GOOD_LIFE: Duration = Duration::from_secs(10);
 /// Connections to `status-listen` that the system keeps until they are accepted.
 const STATUS_BACKLOG: i32 = 128;
-/// What the last relay has to read what workers wrote last.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a relay that is to take another's place may take to come up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Relays that were replaced and have not ended. With so many there is no further replacement.
+const MAX_FORMER: usize = 8;
 
 /// The relay.
 #[derive(Debug)]
@@ -54,7 +54,9 @@ pub(super) struct RelayProcess {
     log_level: LogLevel,
     /// The listening socket of `status-listen`.
     status: Option<Arc<OwnedFd>>,
-    life: Option<Life>,
+    /// The one that serves, if it is there; those that were replaced; last, the one that is to take its place.
+    lives: Vec<Life>,
+    next_number: u64,
     random: Random,
     /// Short lives in a row.
     failures: u32,
@@ -62,26 +64,19 @@ pub(super) struct RelayProcess {
     restart: Option<Time>,
     /// It was told to drain: when it goes there is nothing to start it again for.
     draining: bool,
+    /// It has drained, or is gone since it was told to.
+    drained: bool,
 }
 
-/// One process.
-#[derive(Debug)]
-struct Life {
-    process: Process,
-    end: End,
-    line: Line,
-    since: Time,
-    /// It was killed, and is not listened to any more.
-    given_up: bool,
-}
-
-/// What came of the relay.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Heard {
-    /// A message.
-    Said(FromRelay),
-    /// Its process is gone; [`RelayProcess::bury`] is next.
-    Gone,
+/// What a relay was that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Buried {
+    /// It was to take another's place, which goes on.
+    Next,
+    /// It served. Another is started, or takes its place.
+    Serving,
+    /// It had been replaced.
+    Former,
 }
 
 impl RelayProcess {
@@ -103,41 +98,73 @@ impl RelayProcess {
             threads: daemon.relay_threads,
             log_level: daemon.log_level,
             status: status.map(|listener| Arc::new(listener.into())),
-            life: None,
+            lives: Vec::new(),
+            next_number: 1,
             random: Random::new(seed),
             failures: 0,
             restart: None,
             draining: false,
+            drained: false,
         })
     }
 
-    /// Starts the process and tells it how to begin.
+    /// Starts a process that serves, and tells it how to begin.
     pub(super) fn start(&mut self, spawner: &Spawner, now: Time) -> Result<Launch, Failure> {
         self.restart = None;
-        let launched = self
+        let launched = self.launch_as(Role::Serving, spawner, now);
+        if launched.is_err() {
+            self.put_off(Duration::ZERO, now);
+        }
+        launched
+    }
+
+    /// Starts a process beside the one that serves, to take its place; none when this is not the time for it.
+    pub(super) fn start_next(
+        &mut self,
+        from: RelayNumber,
+        spawner: &Spawner,
+        now: Time,
+    ) -> Option<Result<Launch, Failure>> {
+        let count = |role| self.lives.iter().filter(|life| life.role == role).count();
+        let serves = self
+            .serving()
+            .is_some_and(|life| life.number == from && !life.given_up);
+        if !serves || self.draining || count(Role::Next) > 0 {
+            return None;
+        }
+        if count(Role::Former) >= MAX_FORMER {
+            tracing::warn!(
+                "relay not replaced: {MAX_FORMER} that were replaced have not ended yet"
+            );
+            return None;
+        }
+        Some(self.launch_as(Role::Next, spawner, now))
+    }
+
+    fn launch_as(&mut self, role: Role, spawner: &Spawner, now: Time) -> Result<Launch, Failure> {
+        let (process, launch, channel) = self
             .launch(spawner)
-            .map_err(|error| Failure::of("start a process", error));
-        let (process, launch, channel) = match launched {
-            Ok(launched) => launched,
-            Err(failure) => {
-                self.put_off(Duration::ZERO, now);
-                return Err(failure);
-            }
-        };
-        self.life = Some(Life {
+            .map_err(|error| Failure::of("start a process", error))?;
+        let mut life = Life {
+            number: RelayNumber(self.next_number),
+            role,
             end: process.end(),
             process,
             line: Line::new(channel),
             since: now,
             given_up: false,
-        });
+            has_served: false,
+            sockets: Vec::new(),
+        };
+        self.next_number += 1;
         let begin = ToRelay::Begin {
             version: VERSION,
             threads: self.threads,
             log_level: self.log_level,
             uptime: now.since_origin(),
         };
-        self.tell(&begin, self.status.iter().cloned().collect());
+        life.tell(&begin, self.status.iter().cloned().collect());
+        self.lives.push(life);
         Ok(launch)
     }
 
@@ -163,29 +190,132 @@ impl RelayProcess {
         Ok((process, launch, channel))
     }
 
-    /// Says `message`, after what waits. Without a relay it is lost: the next one is told everything.
-    pub(super) fn tell(&mut self, message: &ToRelay, descriptors: Vec<Arc<OwnedFd>>) {
-        if let ToRelay::Drain = message {
-            self.draining = true;
-            self.restart = None;
-        }
-        let Some(life) = self.life.as_mut().filter(|life| !life.given_up) else {
+    /// The last of what a relay that was just started is told: it may accept. It gets a socket to each of the others.
+    pub(super) fn let_serve(&mut self) {
+        let Some((newest, others)) = self.lives.split_last_mut() else {
             return;
         };
-        match serde_json::to_vec(message) {
-            Ok(bytes) => {
-                if life.line.say(bytes, descriptors) > MAX_WAITING {
-                    life.give_up("does not listen");
+        let mut theirs = Vec::new();
+        let mut awaits = false;
+        // the one that serves first: its word is waited for
+        others.sort_by_key(|life| life.role != Role::Serving);
+        for life in others.iter().filter(|life| !life.given_up) {
+            awaits |= life.role == Role::Serving;
+            match Channel::socket_pair() {
+                Ok((one, other)) => {
+                    newest.sockets.push((life.number, one));
+                    theirs.push(Arc::new(other));
+                }
+                Err(error) => {
+                    newest.give_up(&format!("cannot take over ({error})"));
+                    return;
                 }
             }
-            Err(error) => tracing::error!("could not word a message to the relay: {error}"),
         }
+        newest.tell(&ToRelay::Serve { awaits }, theirs);
+    }
+
+    /// A relay serves, and those before it hand over to it. Which one it has replaced.
+    pub(super) fn serves(&mut self, number: RelayNumber) -> Option<RelayNumber> {
+        let place = self.lives.iter().position(|life| life.number == number)?;
+        let mut replaced = None;
+        if self.lives[place].role == Role::Next {
+            let old = self
+                .lives
+                .iter_mut()
+                .find(|life| life.role == Role::Serving);
+            if let Some(old) = old {
+                old.role = Role::Former;
+                replaced = Some(old.number);
+                tracing::info!("relay (pid {}) replaced", old.process.pid());
+            }
+            self.lives[place].role = Role::Serving;
+        }
+        let life = &mut self.lives[place];
+        if !mem::replace(&mut life.has_served, true) {
+            tracing::info!("relay (pid {}) serves", life.process.pid());
+        }
+        for (of, socket) in mem::take(&mut self.lives[place].sockets) {
+            if let Some(life) = self.lives.iter_mut().find(|life| life.number == of) {
+                life.tell(&ToRelay::HandOver, vec![Arc::new(socket)]);
+            }
+        }
+        replaced
+    }
+
+    /// Tells all of them. Without a relay it is lost: the next one is told everything.
+    pub(super) fn tell(&mut self, message: &ToRelay, descriptors: &[Arc<OwnedFd>]) {
+        for life in &mut self.lives {
+            life.tell_as_role(message, descriptors);
+        }
+    }
+
+    /// Tells the one that serves.
+    pub(super) fn tell_serving(&mut self, message: &ToRelay, descriptors: Vec<Arc<OwnedFd>>) {
+        let mut lives = self.lives.iter_mut();
+        if let Some(life) = lives.find(|life| life.role == Role::Serving) {
+            life.tell(message, descriptors);
+        }
+    }
+
+    /// Tells this one.
+    pub(super) fn tell_one(&mut self, number: RelayNumber, message: &ToRelay) {
+        if let Some(life) = self.lives.iter_mut().find(|life| life.number == number) {
+            life.tell(message, Vec::new());
+        }
+    }
+
+    /// Tells the one that was started last what it is to know.
+    pub(super) fn tell_newest(&mut self, message: &ToRelay, descriptors: Vec<Arc<OwnedFd>>) {
+        if let Some(life) = self.lives.last_mut() {
+            life.tell(message, descriptors);
+        }
+    }
+
+    /// It is to end when it has answered what there is.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+        self.restart = None;
+        for life in &mut self.lives {
+            match life.role {
+                Role::Next => life.give_up("is not needed"),
+                Role::Serving | Role::Former => life.tell(&ToRelay::Drain, Vec::new()),
+            }
+        }
+        self.drained = self.serving().is_none();
+    }
+
+    /// The one that serves has drained.
+    pub(super) const fn has_drained(&mut self) {
+        self.drained = true;
+    }
+
+    /// Nothing is left of what was to be drained.
+    pub(super) fn all_drained(&self) -> bool {
+        self.drained && !self.lives.iter().any(|life| life.role == Role::Former)
+    }
+
+    /// What this one is.
+    pub(super) fn role(&self, number: RelayNumber) -> Option<Role> {
+        let mut lives = self.lives.iter();
+        let known = lives.find(|life| life.number == number);
+        known.map(|life| life.role)
+    }
+
+    /// Those that may have requests.
+    pub(super) fn working(&self) -> impl Iterator<Item = RelayNumber> {
+        let working = self.lives.iter().filter(|life| life.role != Role::Next);
+        working.map(|life| life.number)
+    }
+
+    fn serving(&self) -> Option<&Life> {
+        self.lives.iter().find(|life| life.role == Role::Serving)
     }
 
     /// Has it answer an operator's question for the status. Without a relay the question is answered here.
     pub(super) fn ask_status(&mut self, asked: Asked) {
-        if self.life.as_ref().is_some_and(|life| !life.given_up) {
-            self.tell(&ToRelay::StatusAsked, vec![Arc::new(asked.connection)]);
+        if self.serving().is_some_and(|life| !life.given_up) {
+            self.tell_serving(&ToRelay::StatusAsked, vec![Arc::new(asked.connection)]);
             return;
         }
         let answer = Answer::Failed {
@@ -196,30 +326,59 @@ impl RelayProcess {
         drop(asked.reply.send(answer));
     }
 
-    /// The next thing that comes of it; meanwhile what waits is said. May be dropped at any time.
-    pub(super) async fn hear(&mut self) -> Heard {
-        match &mut self.life {
-            Some(life) => life.hear().await,
-            None => pending().await,
-        }
+    /// The next thing that comes of one of them; meanwhile what waits is said. May be dropped at any time.
+    pub(super) async fn hear(&mut self) -> (RelayNumber, Heard) {
+        let mut hearing: Vec<_> = self
+            .lives
+            .iter_mut()
+            .map(|life| (life.number, Box::pin(life.hear())))
+            .collect();
+        poll_fn(|context| {
+            for (number, heard) in &mut hearing {
+                if let Poll::Ready(heard) = heard.as_mut().poll(context) {
+                    return Poll::Ready((*number, heard));
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 
-    /// Reaps it. Starts it again later, unless it was draining: then false.
-    pub(super) fn bury(&mut self, now: Time) -> bool {
-        let Some(life) = self.life.take() else {
-            return true;
-        };
-        let lived = now.since(life.since);
-        let pid = life.process.pid();
+    /// Reaps one. If it served, another takes its place or is started later, unless it was draining.
+    pub(super) fn bury(&mut self, number: RelayNumber, now: Time) -> Option<Buried> {
+        let place = self.lives.iter().position(|life| life.number == number)?;
+        let life = self.lives.remove(place);
+        let (lived, pid) = (now.since(life.since), life.process.pid());
         let exit = Ended(life.process.reap());
+        match life.role {
+            Role::Next if self.draining => return Some(Buried::Next),
+            Role::Next => {
+                tracing::warn!(
+                    "relay (pid {pid}) gone before it served: {exit}; the one that serves goes on"
+                );
+                return Some(Buried::Next);
+            }
+            Role::Former => {
+                tracing::info!("relay (pid {pid}) gone, which was replaced: {exit}");
+                return Some(Buried::Former);
+            }
+            Role::Serving => {}
+        }
+        let next = self.lives.iter_mut().find(|life| life.role == Role::Next);
+        let age = Seconds(lived);
         if self.draining {
             tracing::warn!("relay (pid {pid}) gone while it drained: {exit}");
-            return false;
+            self.drained = true;
+        } else if let Some(next) = next {
+            next.role = Role::Serving;
+            // the end of its socket tells the other that nothing comes of it
+            next.sockets.retain(|(of, _)| *of != number);
+            tracing::warn!("relay (pid {pid}) gone after {age}: {exit}; the next one is there");
+        } else {
+            let wait = self.put_off(lived, now);
+            tracing::warn!("relay (pid {pid}) gone after {age}: {exit}; next start in {wait}");
         }
-        let wait = self.put_off(lived, now);
-        let lived = Seconds(lived);
-        tracing::warn!("relay (pid {pid}) gone after {lived}: {exit}; next start in {wait}");
-        true
+        Some(Buried::Serving)
     }
 
     fn put_off(&mut self, lived: Duration, now: Time) -> Seconds {
@@ -228,7 +387,11 @@ impl RelayProcess {
         } else {
             1
         };
-        let wait = BACKOFF.wait(self.failures, &mut self.random);
+        // the first one is replaced at once
+        let wait = match self.failures.saturating_sub(1) {
+            0 => Duration::ZERO,
+            failures => BACKOFF.wait(failures, &mut self.random),
+        };
         self.restart = Some(now.after(wait));
         Seconds(wait)
     }
@@ -238,67 +401,34 @@ impl RelayProcess {
         self.restart
     }
 
-    /// Whether there is a process.
-    pub(super) const fn is_there(&self) -> bool {
-        self.life.is_some()
+    /// When [`RelayProcess::expire`] has something to do.
+    pub(super) fn patience(&self) -> Option<Time> {
+        let mut lives = self.lives.iter();
+        let next = lives.find(|life| life.role == Role::Next && !life.given_up)?;
+        Some(next.since.after(PATIENCE))
     }
 
-    /// Its process.
-    pub(super) fn pid(&self) -> Option<i32> {
-        self.life.as_ref().map(|life| life.process.pid())
-    }
-
-    /// Ends it: what waits is said, its socket closed, and it has a moment to read workers' last words.
-    pub(super) async fn end(&mut self) {
-        let Some(mut life) = self.life.take() else {
+    /// One that was to take another's place has not come up.
+    pub(super) fn expire(&mut self, now: Time) {
+        if self.patience().is_none_or(|due| due > now) {
             return;
-        };
-        if let Ok(Err(error)) = timeout(FAREWELL, life.line.finish()).await {
-            tracing::debug!("relay: {error}");
         }
-        drop(life.line);
-        if timeout(FAREWELL, life.end.come()).await.is_err() {
-            tracing::warn!("relay (pid {}) did not end: killed", life.process.pid());
-            kill(&life.process);
-            life.end.come().await;
-        }
-        life.process.reap();
-    }
-}
-
-impl Life {
-    async fn hear(&mut self) -> Heard {
-        while !self.given_up {
-            select! {
-                biased;
-                received = self.line.next() => match received {
-                    Ok(Some(message)) => return Heard::Said(message),
-                    Ok(None) => self.give_up("said what it should not"),
-                    // It is dead or as good as dead.
-                    Err(ChannelError::Closed) => self.silence(),
-                    Err(error) => self.give_up(&format!("cannot be talked to ({error})")),
-                },
-                () = self.end.come() => return Heard::Gone,
+        for life in &mut self.lives {
+            if life.role == Role::Next {
+                life.give_up("did not come up");
             }
         }
-        self.end.come().await;
-        Heard::Gone
     }
 
-    fn give_up(&mut self, why: &str) {
-        tracing::warn!("relay (pid {}) {why}: killed", self.process.pid());
-        self.silence();
+    /// Whether this is one of them.
+    pub(super) fn has(&self, pid: i32) -> bool {
+        self.lives.iter().any(|life| life.process.pid() == pid)
     }
 
-    fn silence(&mut self) {
-        self.given_up = true;
-        self.line.clear();
-        kill(&self.process);
-    }
-}
-
-fn kill(process: &Process) {
-    if let Err(error) = process.signal(Signal::SIGKILL) {
-        tracing::debug!("could not kill the relay: {error}");
+    /// Ends them.
+    pub(super) async fn end(&mut self) {
+        for life in mem::take(&mut self.lives) {
+            life.end().await;
+        }
     }
 }

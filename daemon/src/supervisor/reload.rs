@@ -196,7 +196,7 @@ impl Shell {
         if record.kind() == Kind::Upstream {
             record.take_over();
             for (message, descriptors) in record.changed(&self.access_logs) {
-                self.relay.tell(&message, descriptors);
+                self.relay.tell(&message, &descriptors);
             }
             notes.push(format!("pool {name}: the new configuration holds"));
             return;

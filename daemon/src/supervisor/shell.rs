@@ -2,7 +2,7 @@
 //! (`execute`). It decides nothing about workers.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     future::{pending, ready},
     sync::Arc,
 };
@@ -21,7 +21,8 @@ use super::{
     admin::{self, Admin},
     pools::PoolRecord,
     process::{End, Process, reap_strangers},
-    relay_process::{Heard, RelayProcess},
+    relay_life::RelayNumber,
+    relay_process::RelayProcess,
     reload::Reloads,
     runtime_dir::RuntimeDir,
     shim_process::{ShimProcess, gone as shim_gone},
@@ -34,7 +35,7 @@ use crate::{
     clock::Clock,
     config::resolved::Daemon,
     control::{
-        Channel, ChannelError, FromRelay,
+        Channel, ChannelError,
         admin::Request,
         worker::{FromWorker, MESSAGE_LEN},
     },
@@ -59,6 +60,8 @@ pub(super) struct Shell {
     /// Why workers were not launched, until the machine has them forgotten.
     pub(super) launch_failures: BTreeMap<WorkerId, String>,
     pub(super) relay: RelayProcess,
+    /// Whose requests wait for a slot of the relay that serves, and of which pool.
+    pub(super) wanting: VecDeque<(PoolId, RelayNumber)>,
     pub(super) shim: Option<ShimProcess>,
     pub(super) spawner: Spawner,
     pub(super) adapter: Adapter,
@@ -146,7 +149,7 @@ impl Shell {
                 // 3. Signals.
                 asked = inbox.signals.next() => self.asked(asked),
                 // 4. The relay's messages; before the ends of workers, for they may say what a worker had done.
-                heard = relay.hear(), if patient => self.heard(heard),
+                (number, heard) = relay.hear(), if patient => self.heard(number, heard),
                 // 5. Workers' messages.
                 Some((worker, message)) = inbox.said.recv() => self.said(worker, message),
                 // 6. Workers' processes.
@@ -171,11 +174,16 @@ impl Shell {
             .workers
             .values()
             .filter_map(|worker| worker.description.answer_due);
-        [self.machine.poll_timeout(), self.relay.restart(), shim]
-            .into_iter()
-            .flatten()
-            .chain(answers)
-            .min()
+        [
+            self.machine.poll_timeout(),
+            self.relay.restart(),
+            self.relay.patience(),
+            shim,
+        ]
+        .into_iter()
+        .flatten()
+        .chain(answers)
+        .min()
     }
 
     /// Does what is due.
@@ -185,6 +193,7 @@ impl Shell {
         if self.relay.restart().is_some_and(|due| due <= now) {
             self.restart_relay(now);
         }
+        self.relay.expire(now);
         self.expire_shim(now);
         self.give_up_silent_workers(now);
     }
@@ -248,49 +257,6 @@ impl Shell {
         }
     }
 
-    fn heard(&mut self, heard: Heard) {
-        match heard {
-            Heard::Said(FromRelay::WorkerAnswered(worker)) => self.answered(worker),
-            Heard::Said(FromRelay::WorkerServed(worker)) => {
-                self.tell_machine(Event::WorkerServed { worker });
-            }
-            Heard::Said(FromRelay::MaximumRequestsReached(worker)) => {
-                self.tell_machine(Event::MaximumRequestsReached { worker });
-            }
-            Heard::Said(FromRelay::RequestTimedOut(worker)) => {
-                self.tell_machine(Event::RequestTimedOut { worker });
-            }
-            Heard::Said(FromRelay::WorkerBroke(worker)) => {
-                self.tell_machine(Event::WorkerBroke { worker });
-            }
-            Heard::Said(FromRelay::WorkerDrained(worker)) => {
-                self.tell_machine(Event::WorkerDrained { worker });
-            }
-            Heard::Said(FromRelay::Drained) => self.tell_machine(Event::RelayDrained),
-            Heard::Gone => {
-                if !self.relay.bury(self.clock.now()) {
-                    // Its requests went with it.
-                    self.tell_machine(Event::RelayDrained);
-                }
-                self.reap_strangers();
-            }
-        }
-    }
-
-    /// A worker answered the relay: it is ready; or it was, and a new relay may use it.
-    fn answered(&mut self, worker: WorkerId) {
-        match self.workers.get_mut(&worker) {
-            Some(known) if known.description.offered => {
-                known.description.answer_due = None;
-                if known.process.is_some() && !known.description.retired {
-                    let offered = known.offered(None);
-                    self.relay.tell(&offered, Vec::new());
-                }
-            }
-            _ => self.tell_machine(Event::WorkerReady { worker }),
-        }
-    }
-
     fn said(&mut self, worker: WorkerId, message: FromWorker) {
         match message {
             FromWorker::Ready => self.tell_machine(Event::WorkerReady { worker }),
@@ -323,9 +289,7 @@ impl Shell {
                     .is_some_and(|process| process.pid() == pid)
             };
             let shim = self.shim.as_ref().and_then(ShimProcess::pid);
-            self.relay.pid() == Some(pid)
-                || shim == Some(pid)
-                || self.workers.values().any(is_worker)
+            self.relay.has(pid) || shim == Some(pid) || self.workers.values().any(is_worker)
         });
     }
 }

@@ -1,6 +1,6 @@
 //! The workers as the supervisor holds them: what each needs to live, and what a successor of ours would need to know.
 
-use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
 use nix::{fcntl::OFlag, unistd::pipe2};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,9 @@ use stockade_policy::{Generation, PoolId, Random, Time, WorkerId};
 
 use super::{
     adapter::Adapter,
+    leases::Leases,
     process::Process,
+    relay_life::{RelayNumber, Role},
     runtime_dir::RuntimeDir,
     sockets::{self, SocketFile, set_nonblocking},
     spawn::{Launch, Spawner},
@@ -35,6 +37,10 @@ pub(super) struct Worker {
     output: [Arc<OwnedFd>; 2],
     /// Our end of its control socket.
     pub(super) control: Arc<Channel>,
+    /// Whose its slots are.
+    pub(super) leases: Leases,
+    /// Relays that have said of it, when it was retired, that nothing is left.
+    pub(super) drained: BTreeSet<RelayNumber>,
     _socket: Option<SocketFile>,
 }
 
@@ -135,6 +141,8 @@ impl Worker {
             process: Some(process),
             output: [Arc::new(output), Arc::new(error)],
             control: Arc::new(control),
+            leases: Leases::default(),
+            drained: BTreeSet::new(),
             _socket: file,
         };
         Ok((worker, launch))
@@ -169,6 +177,7 @@ impl Worker {
             generation,
             pid,
             socket,
+            tells,
             ..
         } = &self.description;
         let message = ToRelay::WorkerLaunched {
@@ -179,6 +188,7 @@ impl Worker {
             age: self.age(now),
             fresh,
             socket: socket.clone(),
+            tells: *tells,
             probe,
             multiplexes: self.keys.multiplex,
         };
@@ -190,22 +200,61 @@ impl Worker {
         ToRelay::WorkerOffered {
             pool: self.description.pool,
             worker: self.description.worker,
-            slots: match self.keys.application.kind() {
-                Kind::Workers => self.keys.threads,
-                Kind::Service | Kind::Upstream => 0,
-            },
+            slots: self.slots(),
+            leased: self.leases.elsewhere(),
             maximum_requests: self.description.maximum_requests,
             startup,
         }
     }
 
-    /// What a new relay is told. Requests that the last one gave it are lost, but it may still run them: only when it
-    /// answers is it offered again.
-    pub(super) fn handover(&mut self, now: Time) -> Vec<(ToRelay, Vec<Arc<OwnedFd>>)> {
+    /// Requests at a time; a service has none.
+    pub(super) fn slots(&self) -> u32 {
+        match self.keys.application.kind() {
+            Kind::Workers => self.keys.threads,
+            Kind::Service | Kind::Upstream => 0,
+        }
+    }
+
+    /// A relay is asking it whether it is ready.
+    pub(super) fn is_asked(&self) -> bool {
+        let WorkerDescription {
+            tells,
+            launched,
+            offered,
+            ..
+        } = self.description;
+        launched && !offered && !tells && self.may_be_asked()
+    }
+
+    /// It may be used, and there is something of it that answers.
+    pub(super) fn may_be_asked(&self) -> bool {
+        let is_one = self.keys.application.kind() == Kind::Workers;
+        is_one && self.process.is_some() && !self.description.retired
+    }
+
+    /// What the relay is told when nobody knows what it runs.
+    pub(super) const fn doubted(&self) -> ToRelay {
+        ToRelay::WorkerDoubted {
+            pool: self.description.pool,
+            worker: self.description.worker,
+        }
+    }
+
+    /// Requests that a dead relay gave it are lost, but it may still run them. It has as long as they may take; what answers no more is
+    /// replaced.
+    pub(super) fn expect_answer(&mut self, now: Time) {
+        let Some(request) = self.keys.request_timeout.0 else {
+            return;
+        };
+        let startup = self.keys.startup_timeout.0.unwrap_or_default();
+        self.description.answer_due = Some(now.after(request.max(startup)));
+    }
+
+    /// What a new relay is told that has this role. It is to ask what nobody else asks.
+    pub(super) fn handover(&mut self, role: Role, now: Time) -> Vec<(ToRelay, Vec<Arc<OwnedFd>>)> {
         let WorkerDescription {
             pool,
             worker,
-            tells,
             launched,
             offered,
             retired,
@@ -214,13 +263,16 @@ impl Worker {
         if !launched || self.process.is_none() {
             return Vec::new();
         }
-        let asked = self.keys.application.kind() == Kind::Workers;
-        let probe = asked && !retired && (offered || !tells);
-        if probe && offered {
-            self.description.answer_due = self.keys.startup_timeout.deadline(now);
+        let doubted = self.leases.unknown() > 0 && self.may_be_asked();
+        if doubted && role == Role::Serving {
+            self.expect_answer(now);
         }
-        let again = offered && self.keys.application.kind() == Kind::Service;
-        let again = again.then(|| (self.offered(None), Vec::new()));
+        let probe = role == Role::Serving && (doubted || self.is_asked());
+        let mut again = self.offered(None);
+        if let (Role::Next, ToRelay::WorkerOffered { slots, leased, .. }) = (role, &mut again) {
+            *leased = *slots;
+        }
+        let again = offered.then(|| (again, Vec::new()));
         let retired = retired.then(|| (ToRelay::WorkerRetired { pool, worker }, Vec::new()));
         [self.launched(probe, false, now)]
             .into_iter()

@@ -68,6 +68,10 @@ impl Dispatch {
             self.queue.length() == 0 || self.workers.all_busy(),
             "none waits while a slot is free"
         );
+        assert!(
+            !self.owes_slot() || self.workers.all_busy(),
+            "no slot is free that another relay is to have"
+        );
     }
 
     /// A worker is ranked, where it belongs, exactly when it has a slot to give.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::drain::Drain;
+use super::leases::Leases;
 use super::queue::Queue;
 use super::requests::Requests;
 use super::vocabulary::{Action, Event, Settings, Snapshot, WorkerFigures};
@@ -23,6 +24,7 @@ pub struct Dispatch {
     /// Only what waits for a slot: when it is not empty, no slot is free.
     pub(super) queue: Queue,
     pub(super) drain: Drain,
+    pub(super) leases: Leases,
     pub(super) random: Random,
     /// No running request's deadline is before this; there may be none at it.
     pub(super) next_check: Option<Time>,
@@ -44,6 +46,7 @@ impl Dispatch {
             workers: Workers::default(),
             queue: Queue::default(),
             drain: Drain::default(),
+            leases: Leases::default(),
             random: Random::new(seed),
             next_check: None,
             next_slow: None,
@@ -67,8 +70,13 @@ impl Dispatch {
             Event::WorkerOffered {
                 worker,
                 slots,
+                leased,
                 maximum_requests,
-            } => self.worker_offered(worker, slots, maximum_requests),
+            } => self.worker_offered(worker, slots, leased, maximum_requests),
+            Event::LeaseReturned { worker, slots } => self.lease_returned(worker, slots),
+            Event::SlotWanted => self.slot_wanted(),
+            Event::TakenOver => self.taken_over(),
+            Event::RequestsCounted { worker, requests } => self.requests_counted(worker, requests),
             Event::WorkerRetired { worker } => self.worker_retired(worker),
             Event::WorkerOverdue { worker } => self.worker_overdue(worker, now),
             Event::WorkerGone { worker } => self.worker_gone(worker),
@@ -90,7 +98,6 @@ impl Dispatch {
             } => self.request_failed(request, sent, held, now),
             Event::HostGone { request } => self.host_gone(request),
         }
-        self.hand_out_waiting(now);
         self.settle_entry(now);
     }
 
@@ -100,7 +107,6 @@ impl Dispatch {
         self.expire_waiting(now);
         self.note_slow(now);
         self.time_out_running(now);
-        self.hand_out_waiting(now);
         self.settle_entry(now);
     }
 
@@ -160,6 +166,9 @@ impl Dispatch {
 
     /// What every entry ends with.
     fn settle_entry(&mut self, now: Time) {
+        self.lend_slots();
+        self.hand_out_waiting(now);
+        self.hand_over_slots();
         self.drain.observe(self.workers.all_busy(), now);
         if cfg!(debug_assertions) {
             self.check();

@@ -8,13 +8,14 @@
 //!
 //! - `machine`: the contract and the switchboard;
 //! - `waiting`: the queue's rules, refusals; `running`: from the hand-out to the end, replay; `timeouts`: when it has run for too long;
-//!   `slow`: requests that run for long; `offers`: what becomes of a worker;
+//!   `slow`: requests that run for long; `offers`: what becomes of a worker; `leases`: slots that go from one relay to another;
 //! - `requests`, `queue`, `workers`, `ranks`, `chain`: the tables; `drain`: how fast slots become free;
 //! - `check`: what must be true between two entries.
 
 mod chain;
 mod check;
 mod drain;
+mod leases;
 mod machine;
 mod offers;
 mod queue;

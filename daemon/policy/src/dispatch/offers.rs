@@ -8,8 +8,14 @@ use crate::{Time, WorkerId};
 
 impl Dispatch {
     /// An offer of a worker that is known and not offered any more changes nothing: it was on its way.
-    pub(super) fn worker_offered(&mut self, id: WorkerId, slots: u32, maximum_requests: u64) {
-        if let Some(place) = self.workers.offer(id, slots, maximum_requests) {
+    pub(super) fn worker_offered(
+        &mut self,
+        id: WorkerId,
+        slots: u32,
+        leased: u32,
+        maximum_requests: u64,
+    ) {
+        if let Some(place) = self.workers.offer(id, slots, leased, maximum_requests) {
             self.drain.restart();
             self.report_used_up(place);
         }

@@ -107,8 +107,28 @@ pub enum Event {
         worker: WorkerId,
         /// Requests at a time; 0: none, for it is a service.
         slots: u32,
+        /// How many of them are another relay's, or nobody knows; of a worker that is new.
+        leased: u32,
         /// Requests in its life, jitter applied; 0: no limit.
         maximum_requests: u64,
+    },
+    /// Slots of the worker that were leased are ours.
+    LeaseReturned {
+        /// The worker.
+        worker: WorkerId,
+        /// How many.
+        slots: u32,
+    },
+    /// A relay that we took over from has a request that waits for a slot.
+    SlotWanted,
+    /// Another relay has taken over: it is given every slot that becomes free, and asked for one for each request that waits here.
+    TakenOver,
+    /// Another relay gave the worker so many requests.
+    RequestsCounted {
+        /// The worker.
+        worker: WorkerId,
+        /// How many.
+        requests: u64,
     },
     /// The worker is to be given no more requests.
     WorkerRetired {
@@ -240,6 +260,13 @@ pub enum Action {
         /// The request.
         request: RequestKey,
     },
+    /// Give a slot of this worker to the other relay; it is leased from here on.
+    ReturnLease {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Ask the relay that has taken over for a slot of any worker.
+    AskForSlot,
     /// Tell supervision: this worker answered its first request.
     ReportServed {
         /// The worker.
@@ -270,7 +297,7 @@ pub enum Action {
 /// How a pool's slots and queue stand: what a status page shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Slots with a request (timed-out ones included while their worker lives).
+    /// Slots with a request (timed-out ones included while their worker lives), or another relay's.
     pub busy: u32,
     /// Slots that could take one.
     pub idle: u32,
@@ -283,7 +310,7 @@ pub struct Snapshot {
 /// How one worker stands: see [`Snapshot`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerFigures {
-    /// Slots with a request.
+    /// Slots with a request, or another relay's.
     pub busy: u32,
     /// Requests it was given in its life.
     pub handed_out: u64,

@@ -37,7 +37,7 @@ impl Dispatch {
             self.refuse(key.index, cause, now);
         } else if let Some(worker) = self.workers.choose() {
             self.hand_out(key.index, worker, now);
-        } else if self.queue.length() >= self.settings.queue_limit {
+        } else if self.queue.length() >= self.settings.queue_limit && !self.leases.taken_over {
             self.refuse(key.index, RefusalCause::QueueLimit, now);
         } else {
             self.queue.push(key.index, Lane::Arrivals);

@@ -25,6 +25,8 @@ pub(super) struct Worker {
     pub(super) running: Vec<Place>,
     /// Slots whose request was answered for the worker, which may still be at it: never used again.
     pub(super) lost: u32,
+    /// Slots that are another relay's, or of which nobody knows.
+    pub(super) leased: u32,
     pub(super) slots: u32,
     maximum_requests: u64,
     handed_out: u64,
@@ -81,10 +83,12 @@ impl Worker {
         }
     }
 
-    /// Slots with a request, lost ones included.
+    /// Slots with a request, lost and leased ones included.
     pub(super) fn busy(&self) -> u32 {
         let running = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
-        running.saturating_add(self.lost)
+        running
+            .saturating_add(self.lost)
+            .saturating_add(self.leased)
     }
 }
 
@@ -132,9 +136,10 @@ impl Workers {
         &mut self,
         id: WorkerId,
         slots: u32,
+        leased: u32,
         maximum_requests: u64,
     ) -> Option<Place> {
-        let place = self.find(id).unwrap_or_else(|| self.add(id));
+        let place = self.find(id).unwrap_or_else(|| self.add(id, leased));
         let worker = self.at_mut(place)?;
         if worker.standing != Standing::Offered {
             return None;
@@ -155,6 +160,30 @@ impl Workers {
         worker.handed_out = worker.handed_out.saturating_add(1);
         self.rank(place, Ranks::insert_used);
         position
+    }
+
+    /// Leases a slot of the worker, which has a free one.
+    pub(super) fn lease(&mut self, place: Place) -> Option<WorkerId> {
+        let worker = self.at_mut(place)?;
+        worker.leased = worker.leased.saturating_add(1);
+        let id = worker.id;
+        self.rank(place, Ranks::insert_unused);
+        Some(id)
+    }
+
+    /// So many slots of the worker are leased no more.
+    pub(super) fn return_leases(&mut self, place: Place, slots: u32) {
+        if let Some(worker) = self.at_mut(place) {
+            worker.leased = worker.leased.saturating_sub(slots);
+        }
+        self.rank(place, Ranks::insert_unused);
+    }
+
+    /// The worker was given so many requests by somebody else.
+    pub(super) fn count(&mut self, place: Place, requests: u64) {
+        if let Some(worker) = self.at_mut(place) {
+            worker.handed_out = worker.handed_out.saturating_add(requests);
+        }
     }
 
     /// Takes the request at `position` off the worker. Returns the request that has that position instead.
@@ -192,6 +221,7 @@ impl Workers {
             worker.standing = worker.standing.max(standing);
             if worker.standing == Standing::Gone {
                 worker.lost = 0;
+                worker.leased = 0;
             }
         }
         self.rank(place, Ranks::insert_used);
@@ -227,13 +257,14 @@ impl Workers {
         }
     }
 
-    fn add(&mut self, id: WorkerId) -> Place {
+    fn add(&mut self, id: WorkerId, leased: u32) -> Place {
         let worker = Worker {
             id,
             standing: Standing::Offered,
             suspect: false,
             running: Vec::new(),
             lost: 0,
+            leased,
             slots: 0,
             maximum_requests: 0,
             handed_out: 0,
@@ -290,7 +321,7 @@ mod tests {
     #[test]
     fn a_request_that_leaves_hands_its_position_on() {
         let mut workers = Workers::default();
-        let place = workers.offer(WorkerId(1), 3, 0).unwrap();
+        let place = workers.offer(WorkerId(1), 3, 0, 0).unwrap();
         for (position, request) in [(0, 10), (1, 11), (2, 12)] {
             assert_eq!(workers.choose(), Some(place));
             assert_eq!(workers.take(place, request), position);
@@ -305,7 +336,7 @@ mod tests {
     #[test]
     fn standing_only_goes_down() {
         let mut workers = Workers::default();
-        let place = workers.offer(WorkerId(1), 1, 0).unwrap();
+        let place = workers.offer(WorkerId(1), 1, 0, 0).unwrap();
         for (entered, standing) in [
             (Standing::SetAside, Standing::SetAside),
             (Standing::Offered, Standing::SetAside),
@@ -317,17 +348,17 @@ mod tests {
             workers.enter(place, entered);
             assert_eq!(workers.at(place).unwrap().standing, standing);
             assert_eq!(workers.choose(), None);
-            assert_eq!(workers.offer(WorkerId(1), 1, 0), None);
+            assert_eq!(workers.offer(WorkerId(1), 1, 0, 0), None);
         }
         workers.forget_gone(place);
         assert!(workers.at(place).is_none());
-        assert_eq!(workers.offer(WorkerId(2), 1, 0), Some(place));
+        assert_eq!(workers.offer(WorkerId(2), 1, 0, 0), Some(place));
     }
 
     #[test]
     fn a_report_is_made_once() {
         let mut workers = Workers::default();
-        let place = workers.offer(WorkerId(1), 1, 0).unwrap();
+        let place = workers.offer(WorkerId(1), 1, 0, 0).unwrap();
         assert_eq!(workers.tell_once(place, Report::Broken), Some(WorkerId(1)));
         assert_eq!(workers.tell_once(place, Report::Broken), None);
         workers.enter(place, Standing::Gone);

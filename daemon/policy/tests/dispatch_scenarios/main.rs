@@ -1,5 +1,6 @@
 //! What the dispatch machine does, told as timelines (see `timeline`).
 
+mod leases;
 mod queue;
 mod replay;
 mod running;

@@ -111,11 +111,19 @@ impl World {
             ["offer", id, slots] => Event::WorkerOffered {
                 worker: worker(id),
                 slots: small(slots),
+                leased: 0,
+                maximum_requests: 0,
+            },
+            ["offer", id, slots, "leased", leased] => Event::WorkerOffered {
+                worker: worker(id),
+                slots: small(slots),
+                leased: small(leased),
                 maximum_requests: 0,
             },
             ["offer", id, slots, maximum] => Event::WorkerOffered {
                 worker: worker(id),
                 slots: small(slots),
+                leased: 0,
                 maximum_requests: number(maximum),
             },
             ["retire", id] => Event::WorkerRetired { worker: worker(id) },
@@ -149,7 +157,7 @@ impl World {
             ["leave", name] => Event::HostGone {
                 request: self.requests[name],
             },
-            _ => panic!("not an event: {words:?}"),
+            _ => lease(words),
         }
     }
 
@@ -222,12 +230,31 @@ impl World {
             Action::Fail { request } => format!("502 {}", name(request)),
             Action::NoteReplay { request } => format!("replay {}", name(request)),
             Action::NoteSlow { request } => format!("slow {}", name(request)),
+            Action::ReturnLease { worker } => format!("return {worker}"),
+            Action::AskForSlot => "ask".to_owned(),
             Action::ReportServed { worker } => format!("served {worker}"),
             Action::ReportMaximumRequests { worker } => format!("maximum {worker}"),
             Action::ReportTimedOut { worker } => format!("timed-out {worker}"),
             Action::ReportBroken { worker } => format!("broken {worker}"),
             Action::ReportDrained { worker } => format!("drained {worker}"),
         }
+    }
+}
+
+/// What happens between two relays.
+fn lease(words: &[&str]) -> Event {
+    match *words {
+        ["returned", id, slots] => Event::LeaseReturned {
+            worker: worker(id),
+            slots: small(slots),
+        },
+        ["wanted"] => Event::SlotWanted,
+        ["taken-over"] => Event::TakenOver,
+        ["counted", id, requests] => Event::RequestsCounted {
+            worker: worker(id),
+            requests: number(requests),
+        },
+        _ => panic!("not an event: {words:?}"),
     }
 }
 

@@ -56,6 +56,8 @@ impl Model {
                 assert!(slow <= self.now, "told of as slow before its time");
                 self.live(request).slow = true;
             }
+            Action::ReturnLease { worker } => self.judge_return(worker),
+            Action::AskForSlot => self.judge_ask(),
             Action::ReportServed { worker } => self.judge_report(worker, "served"),
             Action::ReportMaximumRequests { worker } => self.judge_report(worker, "maximum"),
             Action::ReportTimedOut { worker } => self.judge_report(worker, "timed-out"),
@@ -122,6 +124,12 @@ impl Model {
         let free = self.workers.values().any(|worker| worker.free() > 0);
         let waiting = self.waiting() > 0;
         assert!(!(waiting && free), "one waits while a slot is free");
+        let owed = self.wanted > 0 || self.taken_over;
+        assert!(!(owed && free), "a slot is kept that another is to have");
+        assert!(
+            !self.taken_over || self.asked as usize >= self.waiting(),
+            "one waits and no slot is asked for"
+        );
         assert!(
             !waiting || self.pool_takes(),
             "one waits for a pool that takes none"
@@ -139,7 +147,7 @@ impl Model {
             .min();
         let workers = || self.workers.values();
         let should_be = Snapshot {
-            busy: workers().map(|worker| worker.running + worker.lost).sum(),
+            busy: workers().map(Worker::busy).sum(),
             idle: workers().map(Worker::free).sum(),
             queued: u32::try_from(self.waiting()).expect("a few wait"),
             oldest,
@@ -186,6 +194,26 @@ impl Model {
         self.note_used_up(worker);
     }
 
+    fn judge_ask(&mut self) {
+        assert!(self.taken_over, "asked, but nobody has taken over");
+        self.asked += 1;
+        assert!(self.asked as usize <= self.waiting(), "asked for nothing");
+    }
+
+    /// A slot goes to another relay: one that asked for it, or the one that has taken over if nobody waits here.
+    fn judge_return(&mut self, worker: WorkerId) {
+        let chosen = self.workers[&worker].rank().expect("it has a slot to give");
+        let best = self.workers.values().filter_map(Worker::rank).min();
+        assert_eq!(Some(chosen), best, "another worker is less busy");
+        if self.wanted > 0 {
+            self.wanted -= 1;
+        } else {
+            assert!(self.taken_over, "given away, but nobody asked");
+            assert_eq!(self.waiting(), 0, "given away, but somebody waits here");
+        }
+        self.worker(worker).leased += 1;
+    }
+
     fn judge_refusal(&mut self, request: RequestKey, cause: RefusalCause, event: Option<Event>) {
         let waits = matches!(self.live(request).life, Life::Waiting { .. });
         match cause {
@@ -195,6 +223,7 @@ impl Model {
                     Some(Event::RequestArrived { request: arrived, .. }) if arrived == request
                 );
                 assert!(arrived, "a queue limit is for those who arrive");
+                assert!(!self.taken_over, "those who are left could go nowhere else");
                 assert!(self.waiting() > self.settings.queue_limit as usize);
                 assert!(self.workers.values().all(|worker| worker.free() == 0));
             }

@@ -15,6 +15,12 @@ pub(crate) struct Model {
     /// Who waits: those handed out before, and the new ones.
     pub(crate) replays: VecDeque<RequestKey>,
     pub(crate) arrivals: VecDeque<RequestKey>,
+    /// Slots that another relay wants of this one.
+    pub(crate) wanted: u32,
+    /// Another has taken over.
+    pub(crate) taken_over: bool,
+    /// Slots that were asked of it and have not come.
+    pub(crate) asked: u32,
     /// Reports that must come before the entry is over.
     pub(crate) due: BTreeSet<(WorkerId, &'static str)>,
 }
@@ -64,6 +70,7 @@ pub(crate) struct Worker {
     pub(crate) handed_out: u64,
     pub(crate) running: u32,
     pub(crate) lost: u32,
+    pub(crate) leased: u32,
     pub(crate) suspect: bool,
     pub(crate) set_aside: bool,
     pub(crate) retired: bool,
@@ -81,6 +88,9 @@ impl Model {
             workers: BTreeMap::new(),
             replays: VecDeque::new(),
             arrivals: VecDeque::new(),
+            wanted: 0,
+            taken_over: false,
+            asked: 0,
             due: BTreeSet::new(),
         }
     }
@@ -91,8 +101,17 @@ impl Model {
             Event::WorkerOffered {
                 worker,
                 slots,
+                leased,
                 maximum_requests,
-            } => self.offered(worker, slots, maximum_requests),
+            } => self.offered(worker, slots, leased, maximum_requests),
+            Event::LeaseReturned { worker, slots } => self.lease_returned(worker, slots),
+            Event::SlotWanted => self.wanted += 1,
+            Event::TakenOver => {
+                self.taken_over = true;
+                self.wanted = 0;
+                self.asked = 0;
+            }
+            Event::RequestsCounted { worker, requests } => self.counted(worker, requests),
             Event::WorkerRetired { worker } => match self.workers.get_mut(&worker) {
                 Some(known) => known.retired = true,
                 None => {
@@ -100,13 +119,7 @@ impl Model {
                 }
             },
             Event::WorkerOverdue { worker } => self.overdue(worker),
-            Event::WorkerGone { worker } => {
-                if let Some(known) = self.workers.get_mut(&worker) {
-                    known.gone = true;
-                    known.lost = 0;
-                }
-                self.forget_gone(worker);
-            }
+            Event::WorkerGone { worker } => self.gone(worker),
             Event::WorkerBroke { .. } if self.settings.shared => {}
             Event::WorkerBroke { worker } => self.set_aside(worker, "broken"),
             Event::PoolReported { state } => self.pool = state,
@@ -162,13 +175,39 @@ impl Model {
         ]
     }
 
-    fn offered(&mut self, worker: WorkerId, slots: u32, maximum_requests: u64) {
-        let known = self.workers.entry(worker).or_default();
+    fn offered(&mut self, worker: WorkerId, slots: u32, leased: u32, maximum_requests: u64) {
+        let known = self.workers.entry(worker).or_insert_with(|| Worker {
+            leased,
+            ..Worker::default()
+        });
         if known.usable() {
             known.slots = slots;
             known.maximum_requests = maximum_requests;
             self.note_used_up(worker);
         }
+    }
+
+    fn lease_returned(&mut self, worker: WorkerId, slots: u32) {
+        self.asked = self.asked.saturating_sub(slots);
+        if let Some(known) = self.workers.get_mut(&worker) {
+            known.leased = known.leased.saturating_sub(slots);
+        }
+    }
+
+    fn counted(&mut self, worker: WorkerId, requests: u64) {
+        if let Some(known) = self.workers.get_mut(&worker) {
+            known.handed_out += requests;
+            self.note_used_up(worker);
+        }
+    }
+
+    fn gone(&mut self, worker: WorkerId) {
+        if let Some(known) = self.workers.get_mut(&worker) {
+            known.gone = true;
+            known.lost = 0;
+            known.leased = 0;
+        }
+        self.forget_gone(worker);
     }
 
     fn body_awaited(&mut self, key: RequestKey) {
@@ -378,14 +417,18 @@ impl Worker {
 
     pub(crate) fn free(&self) -> u32 {
         if self.usable() {
-            self.slots.saturating_sub(self.running + self.lost)
+            self.slots.saturating_sub(self.busy())
         } else {
             0
         }
     }
 
+    pub(crate) fn busy(&self) -> u32 {
+        self.running + self.lost + self.leased
+    }
+
     /// Its place in the choice, lowest first; None: it has no slot to give.
     pub(crate) fn rank(&self) -> Option<(bool, u32)> {
-        (self.free() > 0).then_some((self.suspect, self.running + self.lost))
+        (self.free() > 0).then_some((self.suspect, self.busy()))
     }
 }

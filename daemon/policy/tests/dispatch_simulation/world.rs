@@ -64,8 +64,28 @@ impl World {
             94..96 => self.report_pool(),
             96..98 => self.say_late(),
             98 => self.reload(),
+            _ if self.random.below(2) == 0 => self.lease(),
             _ => self.serialise(),
         }
+    }
+
+    /// Another relay asks, returns what it had, or, seldom, takes over.
+    fn lease(&mut self) {
+        let workers: Vec<WorkerId> = self.model.workers.keys().copied().collect();
+        let worker = self.one_of(&workers).unwrap_or(WorkerId(1_000_000));
+        let event = match self.random.below(20) {
+            0..8 => Event::SlotWanted,
+            8..17 => Event::LeaseReturned {
+                worker,
+                slots: below(&mut self.random, 4),
+            },
+            17..19 => Event::RequestsCounted {
+                worker,
+                requests: self.random.below(9),
+            },
+            _ => Event::TakenOver,
+        };
+        self.happen(event);
     }
 
     /// Time goes on, and the machine is called when it wants to be; now and then nobody looks for a while.
@@ -336,6 +356,7 @@ impl World {
         Event::WorkerOffered {
             worker,
             slots: 1 + below(&mut self.random, 4),
+            leased: below(&mut self.random, 4) / 2,
             maximum_requests: maximum,
         }
     }
