@@ -189,6 +189,11 @@ impl Scene {
                 assert_eq!(before.status(), 200, "{before:?}");
                 if words.starts_with("crash") {
                     self.wait_other_worker(retry, before.pid());
+                } else {
+                    // its listening socket and its control socket it always has
+                    wait_for("its connection to be closed", || {
+                        (process::sockets(before.pid()).len() == 2).then_some(())
+                    });
                 }
                 host.begin(method, "", &body);
             }

@@ -2,7 +2,6 @@
 //! them in one table, that of docs/libraries.md.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     thread,
@@ -18,7 +17,7 @@ use stockade_protocol::{
 use crate::support::{
     deadline::wait_for,
     fcgi::{Answer, Fcgi},
-    process::command,
+    process::{self, command},
     site::Site,
     stockade::{Pool, Stockade},
     tools,
@@ -192,13 +191,13 @@ impl Scene {
         // its listening socket and its control socket it always has
         let expected = if library.keeps { 3 } else { 2 };
         let before = wait_for("its connections to be as they should", || {
-            let open = sockets(worker);
+            let open = process::sockets(worker);
             (open.len() == expected || library.threads > 1 && open.len() > 2).then_some(open)
         });
         for _ in 0..10 {
             self.ask("GET", "", b"");
         }
-        assert!(!library.keeps || sockets(worker) == before);
+        assert!(!library.keeps || process::sockets(worker) == before);
     }
 
     /// An answer without the body's having been read.
@@ -226,7 +225,7 @@ impl Scene {
             }
         });
         if library.multiplexes {
-            assert_eq!(sockets(self.stockade.workers()[0]).len(), 3);
+            assert_eq!(process::sockets(self.stockade.workers()[0]).len(), 3);
         }
     }
 
@@ -295,15 +294,6 @@ impl Scene {
         }
         bytes
     }
-}
-
-/// The sockets that a process holds.
-fn sockets(pid: i32) -> BTreeSet<PathBuf> {
-    fs::read_dir(format!("/proc/{pid}/fd"))
-        .expect("the worker runs")
-        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-        .filter(|open| open.to_string_lossy().starts_with("socket:"))
-        .collect()
 }
 
 fn in_c(site: &Site) -> Vec<PathBuf> {

@@ -1,6 +1,7 @@
 //! Processes as /proc shows them, and signals.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -57,6 +58,15 @@ pub(crate) fn executable(pid: i32) -> Option<PathBuf> {
 /// Whether the process is a relay, past its launch.
 pub(crate) fn is_relay(pid: i32) -> bool {
     fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"stockade\0relay\0")
+}
+
+/// The sockets that a process holds.
+pub(crate) fn sockets(pid: i32) -> BTreeSet<PathBuf> {
+    fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("the worker runs")
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .filter(|open| open.to_string_lossy().starts_with("socket:"))
+        .collect()
 }
 
 /// The user that the process is.
