@@ -104,7 +104,7 @@ pub enum ToRelay {
     },
     /// Serve this pool. Descriptors: its listening sockets.
     PoolAdded(PoolPlan),
-    /// The pool's keys are these from the next request on. No descriptors.
+    /// The pool's keys are these from the next request on; say so. No descriptors.
     PoolChanged(PoolPlan),
     /// Where the lines of the pool's access log go from here on. Descriptor: the file.
     AccessLogOpened {
@@ -256,6 +256,8 @@ pub enum FromRelay {
     Serving,
     /// It was asked to be replaced.
     ReplaceMe,
+    /// The pool has its new keys, and has done whatever was said of it before.
+    PoolChanged(PoolId),
 }
 
 /// The size of every message of the relay, in bytes: version, kind (both u16), four reserved, the worker or pool (u64); in the machine's
@@ -278,6 +280,7 @@ impl FromRelay {
             Self::SlotWanted(pool) => (9, u64::from(pool.0)),
             Self::Serving => (10, 0),
             Self::ReplaceMe => (11, 0),
+            Self::PoolChanged(pool) => (12, u64::from(pool.0)),
         };
         let mut bytes = [0; FROM_RELAY_LEN];
         bytes[..2].copy_from_slice(&VERSION.to_ne_bytes());
@@ -311,6 +314,7 @@ impl FromRelay {
             9 => Self::SlotWanted(PoolId(u32::try_from(subject).ok()?)),
             10 => Self::Serving,
             11 => Self::ReplaceMe,
+            12 => Self::PoolChanged(PoolId(u32::try_from(subject).ok()?)),
             _ => return None,
         })
     }
@@ -335,6 +339,7 @@ mod tests {
             FromRelay::SlotWanted(PoolId(u32::MAX)),
             FromRelay::Serving,
             FromRelay::ReplaceMe,
+            FromRelay::PoolChanged(PoolId(u32::MAX)),
         ] {
             assert_eq!(FromRelay::decode(&message.encode()), Some(message));
         }

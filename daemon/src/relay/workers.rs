@@ -5,7 +5,7 @@ use std::time::Duration;
 use stockade_policy::{PoolState, WorkerId, dispatch::Event};
 
 use super::pool::{State, Worker};
-use crate::control::relay::PoolPlan;
+use crate::control::{FromRelay, relay::PoolPlan};
 
 impl State {
     /// It was launched, just now if `fresh`; nothing is given to it yet.
@@ -97,5 +97,6 @@ impl State {
         self.follow_access_log();
         self.settle();
         self.rest();
+        self.say(FromRelay::PoolChanged(self.plan.pool));
     }
 }

@@ -297,9 +297,19 @@ impl Shell {
                 self.relay.tell(&message, &descriptors);
             }
         }
-        let name = self.pool_name(pool);
-        tracing::info!("pool {name}: reload finished: generation {generation} serves");
-        self.reload_finished(pool, generation);
+        if !self.relay.is_there() {
+            self.relay_heard_of(pool);
+        }
+    }
+
+    /// A pool's relay has heard that an older generation is not to be used any more, or there is none that could use it.
+    pub(super) fn relay_heard_of(&mut self, pool: PoolId) {
+        let record = self.pools.get_mut(&pool);
+        if let Some(generation) = record.and_then(|record| record.heard_of()) {
+            let name = self.pool_name(pool);
+            tracing::info!("pool {name}: reload finished: generation {generation} serves");
+            self.reload_finished(pool, generation);
+        }
     }
 
     fn abandon_reload(&mut self, pool: PoolId, generation: Generation, cause: Cause) {

@@ -43,6 +43,8 @@ pub(super) struct PoolRecord {
     serving: Arc<Pool>,
     /// The generation that serves.
     generation: Generation,
+    /// It serves alone, of which the relay is told: until it has heard, it may still use an older one.
+    finishing: Option<Generation>,
     /// What has become of its workers.
     pub(super) lives: Lives,
     /// The keys of the generations that may still be started.
@@ -82,6 +84,7 @@ impl PoolRecord {
             latest: Arc::clone(&keys),
             serving: keys,
             generation: Generation(1),
+            finishing: None,
             lives: Lives::default(),
             generations: BTreeMap::new(),
         })
@@ -122,7 +125,13 @@ impl PoolRecord {
     pub(super) fn finish_reload(&mut self, generation: Generation) {
         self.serving = self.keys_of(generation);
         self.generation = generation;
+        self.finishing = Some(generation);
         self.generations.retain(|each, _| *each >= generation);
+    }
+
+    /// The relay has heard of the generation that serves; which, if that was waited for.
+    pub(super) fn heard_of(&mut self) -> Option<Generation> {
+        self.finishing.take()
     }
 
     /// `generation` is not started any more.

@@ -258,6 +258,11 @@ impl RelayProcess {
         }
     }
 
+    /// Whether there is one that serves.
+    pub(super) fn is_there(&self) -> bool {
+        self.lives.iter().any(|life| life.role == Role::Serving)
+    }
+
     /// Tells this one.
     pub(super) fn tell_one(&mut self, number: RelayNumber, message: &ToRelay) {
         if let Some(life) = self.lives.iter_mut().find(|life| life.number == number) {

@@ -51,6 +51,19 @@ impl Shell {
             }
             FromRelay::Serving => self.relay_serves(from),
             FromRelay::ReplaceMe => self.replace_relay(from),
+            FromRelay::PoolChanged(pool) => {
+                if self.relay.role(from) == Some(Role::Serving) {
+                    self.relay_heard_of(pool);
+                }
+            }
+        }
+    }
+
+    /// Another relay serves than the one that was told: it was told everything, or will be.
+    fn relay_heard_of_all(&mut self) {
+        let pools: Vec<PoolId> = self.pools.keys().copied().collect();
+        for pool in pools {
+            self.relay_heard_of(pool);
         }
     }
 
@@ -108,6 +121,7 @@ impl Shell {
         let Some(replaced) = self.relay.serves(number) else {
             return;
         };
+        self.relay_heard_of_all();
         for known in self.workers.values_mut() {
             known.leases.replaced(replaced);
             // the one that was replaced may end before they answer it
@@ -139,6 +153,9 @@ impl Shell {
                 let doubted = known.doubted();
                 self.relay.tell_serving(&doubted, Vec::new());
             }
+        }
+        if buried == Some(Buried::Serving) {
+            self.relay_heard_of_all();
         }
         self.wanting.retain(|(_, of)| *of != number);
         self.drained_by_the_others();
