@@ -70,7 +70,7 @@ fn bodies_that_come_at_the_same_time_are_not_mixed() {
 }
 
 #[test]
-fn a_host_that_goes_away_amid_a_response_costs_the_others_nothing() {
+fn trap_27_workers_go_on_when_one_of_their_requests_is_aborted() {
     let stockade = serve("processes = 1\nthreads = 2");
     let (first, second) = (gate(&stockade, 1), gate(&stockade, 2));
     let mut stays = begun(

@@ -122,7 +122,7 @@ const TRAPS: [(u8, &str, &str, [bool; 2]); 35] = [
         27,
         "5.4",
         "one of several requests aborted, or slow",
-        [true, false],
+        [true, true],
     ),
     (
         28,

@@ -2,6 +2,7 @@
 
 mod command_line;
 mod documents;
+mod limits;
 mod logging;
 mod meanings;
 mod mistakes;

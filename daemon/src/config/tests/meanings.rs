@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use stockade_policy::{Backoff, Limit, dispatch::Retry};
 
-use super::{Imagined, read};
+use super::{Imagined, limits::networks, read};
 use crate::config::{
     System,
     access_log::Format,
@@ -15,16 +15,16 @@ use crate::config::{
     },
 };
 
-const SMALLEST: &str = "[pool.blog]\nlisten = [\"unix:/run/blog.sock\"]\nwsgi = \"blog.wsgi:application\"\nuser = \"blog\"\n";
+pub(super) const SMALLEST: &str = "[pool.blog]\nlisten = [\"unix:/run/blog.sock\"]\nwsgi = \"blog.wsgi:application\"\nuser = \"blog\"\n";
 
-fn only_pool(text: &str, surroundings: &Imagined) -> Pool {
+pub(super) fn only_pool(text: &str, surroundings: &Imagined) -> Pool {
     let mut config = read(text, surroundings).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.pools.len(), 1);
     config.pools.remove(0)
 }
 
 /// The smallest pool with `keys` added.
-fn pool(keys: &str) -> Pool {
+pub(super) fn pool(keys: &str) -> Pool {
     only_pool(&format!("{SMALLEST}{keys}\n"), &Imagined::root())
 }
 
@@ -108,53 +108,6 @@ fn everything_has_a_default() {
         place: Place::Top,
     };
     assert_eq!(read(SMALLEST, &Imagined::root()).unwrap(), expected);
-}
-
-fn networks(texts: &[&str]) -> Vec<ipnet::IpNet> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
-}
-
-#[test]
-fn other_machines_may_be_allowed_to_connect() {
-    let text = format!(
-        "{}allowed-clients = [\"192.0.2.7\", \"10.0.0.0/8\", \"2001:db8::/32\", \"::ffff:198.51.100.0/120\"]\n",
-        SMALLEST.replace("unix:/run/blog.sock", "0.0.0.0:9000")
-    );
-    let pool = only_pool(&text, &Imagined::root());
-    assert_eq!(
-        pool.allowed_clients,
-        networks(&[
-            "192.0.2.7/32",
-            "10.0.0.0/8",
-            "2001:db8::/32",
-            "198.51.100.0/24"
-        ])
-    );
-    // those of `[defaults]` do for it, and are no matter to a pool that has a unix socket
-    let text = format!(
-        "[defaults]\nallowed-clients = [\"10.0.0.0/8\"]\n{}\n{}",
-        SMALLEST.replace("unix:/run/blog.sock", "[::]:9000"),
-        SMALLEST.replace("[pool.blog]", "[pool.shop]")
-    );
-    let config = read(&text, &Imagined::root()).unwrap();
-    assert_eq!(config.pools[0].allowed_clients, networks(&["10.0.0.0/8"]));
-}
-
-#[test]
-fn times_of_responses_and_connections_are_what_is_said() {
-    let text = format!(
-        "{SMALLEST}response-timeout = \"off\"\ntotal-timeout = \"5m\"\nconnect-timeout = \"250ms\"\nsocket-timeout = 0\n"
-    );
-    let pool = only_pool(&text, &Imagined::root());
-    assert_eq!(
-        pool.deadlines,
-        Deadlines {
-            response_timeout: Limit::OFF,
-            total_timeout: Limit::of(Duration::from_secs(300)),
-            connect_timeout: Duration::from_millis(250),
-            socket_timeout: Limit::OFF,
-        }
-    );
 }
 
 fn default_deadlines() -> Deadlines {
@@ -308,100 +261,6 @@ fn defaults_are_for_pools_that_say_nothing() {
     assert_eq!(admin.environment["COLOUR"], "red");
     assert!(!admin.environment.contains_key("SIDE"));
     assert_eq!(forms.environment["SIDE"], "left");
-}
-
-#[test]
-fn limits_are_switched_off() {
-    for off in ["\"off\"", "0", "\"0s\"", "\"0ms\""] {
-        let pool = pool(&format!("request-timeout = {off}"));
-        assert_eq!(pool.request_timeout, Limit::OFF, "{off}");
-        assert_eq!(pool.graceful_timeout, Limit::OFF, "{off}");
-    }
-    assert_eq!(pool("maximum-requests = \"off\"").maximum_requests, 0);
-    assert_eq!(pool("queue-limit = 0").queue_limit, 0);
-}
-
-#[test]
-fn times_have_units() {
-    for (text, milliseconds) in [
-        ("250ms", 250),
-        ("30s", 30_000),
-        ("5m", 300_000),
-        ("1h", 3_600_000),
-        ("8760h", 31_536_000_000),
-    ] {
-        let pool = pool(&format!("request-timeout = {text:?}"));
-        let expected = Limit::of(Duration::from_millis(milliseconds));
-        assert_eq!(pool.request_timeout, expected, "{text}");
-    }
-    assert_eq!(
-        pool("shutdown-timeout = \"0s\"").shutdown_timeout,
-        Duration::ZERO
-    );
-}
-
-#[test]
-fn sizes_have_units_and_may_be_switched_off() {
-    for (size, expected) in [("512B", 512), ("10KiB", 10_240), ("2 MiB", 2 << 20)] {
-        let bytes = pool(&format!("request-buffer-size = \"{size}\"")).bytes;
-        assert_eq!(bytes.request_buffer_size, expected, "{size}");
-    }
-    assert_eq!(pool("request-buffer-size = 0").bytes.request_buffer_size, 0);
-    assert_eq!(pool("spool-limit = \"off\"").bytes.spool_limit, None);
-    assert_eq!(
-        pool("request-body-limit = \"8MiB\"")
-            .bytes
-            .request_body_limit,
-        Some(8 << 20)
-    );
-    assert_eq!(
-        pool("request-body-limit = 0").bytes.request_body_limit,
-        None
-    );
-}
-
-#[test]
-fn a_folder_for_bodies_is_found_beside_the_file() {
-    assert_eq!(
-        pool("spool-dir = \"here\"").bytes.spool_dir,
-        PathBuf::from("/etc/stockade/here")
-    );
-}
-
-#[test]
-fn addresses_of_every_kind() {
-    let pool = only_pool(
-        "[pool.blog]
-        listen = [\"unix:here/blog.sock\", \"unix:/run/./blog.sock\", \"127.0.0.1:9001\", \"localhost:9002\", \"[::1]:9003\"]
-        user = \"blog\"
-        command = [\"php-cgi\"]",
-        &Imagined::root(),
-    );
-    assert_eq!(
-        pool.listen,
-        [
-            Listen::Unix(PathBuf::from("/etc/stockade/here/blog.sock")),
-            Listen::Unix(PathBuf::from("/run/blog.sock")),
-            Listen::Tcp("127.0.0.1:9001".parse().unwrap()),
-            Listen::Tcp("127.0.0.1:9002".parse().unwrap()),
-            Listen::Tcp("[::1]:9003".parse().unwrap()),
-        ]
-    );
-}
-
-#[test]
-fn sockets_may_be_somebody_elses() {
-    let keys = "socket-user = \"root\"\nsocket-group = \"www-data\"\nsocket-mode = \"0600\"\n";
-    let expected = |uid, gid| SocketOwner {
-        uid,
-        gid,
-        mode: 0o600,
-    };
-    assert_eq!(pool(keys).socket, expected(Some(0), Some(33)));
-    // a group of one's own can be given without root
-    let text = format!("{SMALLEST}socket-group = \"www-data\"\nsocket-mode = \"600\"\n");
-    let pool = only_pool(&text, &Imagined::blog());
-    assert_eq!(pool.socket, expected(None, Some(33)));
 }
 
 #[test]
