@@ -5,7 +5,7 @@ use std::{
     os::fd::{FromRawFd, OwnedFd, RawFd},
 };
 
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Owns a descriptor that the kernel has just made for us (accept, a message): nobody else may know its number.
 #[expect(
@@ -17,7 +17,15 @@ pub(crate) fn own(raw: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(raw) }
 }
 
-/// Registers a descriptor with this thread's runtime.
+/// Registers a descriptor with this thread's runtime, for reading and writing.
+///
+/// # Errors
+/// When the kernel does not take it.
+pub(crate) fn register(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    register_for(descriptor, Interest::READABLE | Interest::WRITABLE)
+}
+
+/// Registers a descriptor with this thread's runtime, which is then woken for that only.
 ///
 /// # Errors
 /// When the kernel does not take it.
@@ -25,7 +33,10 @@ pub(crate) fn own(raw: RawFd) -> OwnedFd {
     unsafe_code,
     reason = "a type whose descriptor could change would be unsound; OwnedFd's cannot"
 )]
-pub(crate) fn register(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn register_for(
+    descriptor: OwnedFd,
+    interest: Interest,
+) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd has the same open descriptor for as long as it lives, and it lives in the AsyncFd.
-    unsafe { AsyncFd::register(descriptor) }.map_err(io::Error::from)
+    unsafe { AsyncFd::register_with_interest(descriptor, interest) }.map_err(io::Error::from)
 }

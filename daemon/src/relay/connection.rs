@@ -11,6 +11,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     pin::pin,
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use nix::{
@@ -18,13 +19,19 @@ use nix::{
     sys::socket::{self, MsgFlags, Shutdown, recv, setsockopt, shutdown, sockopt},
 };
 use stockade_protocol::record::HEADER_LEN;
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    task::spawn_local,
+    time::sleep,
+};
 
 use super::{address::established, outbox::Outbox};
-use crate::descriptor::register;
+use crate::descriptor::register_for;
 
 /// Bytes taken in one read.
 const READ_SIZE: usize = 64 * 1024;
+/// Before room is looked for again where that could not be watched for.
+const PAUSE: Duration = Duration::from_millis(50);
 
 thread_local! {
     /// What a read goes into. Used up before the next read of any connection; the first [`HEADER_LEN`] bytes are left
@@ -68,7 +75,10 @@ pub(super) trait Peer {
 /// A non-blocking stream socket with an outbox.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// For reading: of a socket that is also watched for room, the kernel tells with each read of the peer, and wakes us for nothing.
     socket: AsyncFd<OwnedFd>,
+    /// The same socket, watched for room while something waits.
+    room: RefCell<Option<AsyncFd<OwnedFd>>>,
     outbox: RefCell<Outbox>,
     task: RefCell<Option<Waker>>,
     /// Reading waits until [`Connection::resume`].
@@ -103,7 +113,8 @@ impl Connection {
     /// Registers a connected, non-blocking socket with this thread's runtime.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            socket: register(socket)?,
+            socket: register_for(socket, Interest::READABLE)?,
+            room: RefCell::default(),
             outbox: RefCell::default(),
             task: RefCell::default(),
             paused: Cell::new(false),
@@ -118,7 +129,7 @@ impl Connection {
 
     /// Waits until it has come about.
     pub(super) async fn established(&self) -> io::Result<()> {
-        established(&self.socket).await
+        established(&self.watch_for_room()?).await
     }
 
     /// Writes the parts, in order, behind what waits already; what the kernel does not take waits. The number of bytes it took.
@@ -312,12 +323,22 @@ impl Connection {
         }
     }
 
+    fn watch_for_room(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        register_for(self.socket.get_ref().try_clone()?, Interest::WRITABLE)
+    }
+
     fn poll_flush(&self, context: &mut Context<'_>) -> Poll<()> {
         loop {
+            let mut room = self.room.borrow_mut();
             if self.deaf.get() || self.waiting() == 0 {
+                *room = None;
                 return Poll::Ready(());
             }
-            let Ok(mut ready) = ready!(self.socket.poll_write_ready(context)) else {
+            let watched = match room.take().map_or_else(|| self.watch_for_room(), Ok) {
+                Ok(watched) => room.insert(watched),
+                Err(_) => return look_again(context),
+            };
+            let Ok(mut ready) = ready!(watched.poll_write_ready(context)) else {
                 self.turn_deaf();
                 return Poll::Ready(());
             };
@@ -326,6 +347,16 @@ impl Connection {
             }
         }
     }
+}
+
+/// There is no descriptor for another one just now.
+fn look_again(context: &Context<'_>) -> Poll<()> {
+    let task = context.waker().clone();
+    spawn_local(async {
+        sleep(PAUSE).await;
+        task.wake();
+    });
+    Poll::Pending
 }
 
 fn count_up(counter: &Cell<u64>, by: usize) {
@@ -342,7 +373,7 @@ fn step(peer: &impl Peer, context: &mut Context<'_>) -> Poll<End> {
     connection.remember(context.waker());
     loop {
         // without room for it, the kernel wakes us when there is
-        let _flushed = connection.waiting() == 0 || connection.poll_flush(context).is_ready();
+        let _flushed = connection.poll_flush(context).is_ready();
         if connection.waiting() == 0 && !connection.deaf() && connection.owes_drained.take() {
             peer.drained();
         }
