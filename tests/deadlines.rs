@@ -136,6 +136,65 @@ fn a_body_that_comes_slowly_is_waited_for() {
 }
 
 #[test]
+fn a_body_that_does_not_go_on_is_answered_408_whatever_else_the_connection_does() {
+    let stockade = Stockade::scripted("processes = 2\nsocket-timeout = \"1s\"");
+    let mut host = stockade.connect();
+    host.write(&head(1, "POST", "", Some(1000))).unwrap();
+    let stalled = wait_for("the answer to the request that stalls", || {
+        host.write(&request(2, "GET", "show=REQUEST_METHOD", &[]))
+            .unwrap();
+        let mut stalled = Vec::new();
+        loop {
+            let (header, content) = host.read_record().unwrap().expect("it is kept");
+            match (header.record_type(), header.request_id) {
+                (Some(RecordType::Stdout), 1) => stalled.extend(content),
+                (Some(RecordType::EndRequest), 2) => break,
+                _ => {}
+            }
+        }
+        (!stalled.is_empty()).then_some(stalled)
+    });
+    let stalled = String::from_utf8_lossy(&stalled);
+    assert!(stalled.starts_with("Status: 408 "), "{stalled}");
+}
+
+#[test]
+fn a_file_for_a_filter_that_does_not_go_on_is_answered_408() {
+    let stockade = Stockade::scripted("processes = 1\nsocket-timeout = \"1s\"");
+    let mut host = stockade.connect();
+    let mut bytes = Vec::new();
+    encode::begin_request(&mut bytes, 1, Role::Filter, true);
+    encode::params(&mut bytes, 1, &[]).unwrap();
+    encode::stream_end(&mut bytes, RecordType::Stdin, 1);
+    encode::stream(&mut bytes, RecordType::Data, 1, b"the beginning");
+    host.write(&bytes).unwrap();
+    let answer = host.answer().unwrap();
+    assert_eq!(cause(&answer), (408, "socket-timeout".to_owned()));
+    assert_eq!(stockade.connect().get("").status(), 200);
+}
+
+#[test]
+fn a_slow_upload_behind_the_head_is_not_the_workers_silence() {
+    let keys = "processes = 2\nrequest-buffering = false\nresponse-timeout = \"1s\"\nsocket-timeout = \"30s\"";
+    let stockade = Stockade::scripted(keys);
+    let gate = stockade.site.path().join("gate");
+    let mut host = stockade.connect();
+    let query = format!("unread&stall={}", gate.display());
+    host.write(&head(1, "POST", &query, Some(1000))).unwrap();
+    let (first, _) = host.read_record().unwrap().expect("the head comes first");
+    assert_eq!(first.record_type(), Some(RecordType::Stdout));
+    // twice as long as the worker may be silent, with a piece of the body now and then
+    for _ in 0..8 {
+        let mut piece = Vec::new();
+        encode::stream(&mut piece, RecordType::Stdin, 1, b"piece");
+        host.write(&piece).unwrap();
+        assert_eq!(stockade.connect().get("sleep=300").status(), 200);
+    }
+    fs::write(gate, "").unwrap();
+    assert_eq!(host.answer().unwrap().ended, Some(0));
+}
+
+#[test]
 fn behind_the_head_no_body_is_waited_for() {
     let keys = "processes = 1\nsocket-timeout = \"1s\"\nrequest-buffering = false";
     let stockade = Stockade::scripted(keys);

@@ -1,9 +1,11 @@
 //! `multiplex`: many requests on one connection to a worker.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, thread, time::Duration};
+
+use serde_json::Value;
 
 use crate::support::{
-    deadline::wait_for,
+    deadline::{wait_for, wait_within},
     fcgi::Fcgi,
     pattern::{Checker, Maker},
     site::Site,
@@ -52,7 +54,7 @@ fn bodies_that_come_at_the_same_time_are_not_mixed() {
     ] {
         let stockade = serve(&format!("processes = 1\nthreads = 6\n{keys}"));
         let body = pattern(1_500_000);
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for _ in 0..6 {
                 scope.spawn(|| {
                     let mut host = stockade.connect();
@@ -215,6 +217,32 @@ fn a_slow_host_does_not_hold_up_the_others_until_its_share_is_full() {
         }
         let answer = other.answer().unwrap();
         assert!(well_made(answer.body_bytes(), 100_000));
+    }
+}
+
+#[test]
+fn a_response_goes_on_whatever_another_one_is_ahead_by() {
+    let stockade = serve("processes = 1\nthreads = 2\nresponse-buffer-size = \"16KiB\"");
+    // among these are lengths of which a piece is too much, with one of the other response and the end behind it
+    for length in (150_000..450_000).step_by(10_000) {
+        let mut other = stockade.connect();
+        other.begin("GET", "big=1500000&write-slowly=1", &[]);
+        let other = thread::spawn(move || other.answer());
+        let mut slow = stockade.connect();
+        slow.begin("GET", &format!("big={length}"), &[]);
+        // it is over, or as far as it gets while nobody reads
+        let _over = wait_within(Duration::from_millis(100), || {
+            let (_, status, _) = stockade.ask(&["status", "--json"]);
+            let status: Value = serde_json::from_str(&status).ok()?;
+            (status["pools"][0]["slots"]["busy"] == 1).then_some(())
+        });
+        let answer = slow.answer().unwrap();
+        assert!(well_made(answer.body_bytes(), length));
+        let other = other.join().expect("it is answered").unwrap();
+        assert!(
+            well_made(other.body_bytes(), 1_500_000),
+            "behind {length} bytes"
+        );
     }
 }
 

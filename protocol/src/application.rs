@@ -100,6 +100,11 @@ pub struct Application {
 }
 
 impl Application {
+    /// Other limits, from the next record on. Requests that have begun stay, however many.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// The reader of a new connection.
     pub fn new(limits: Limits) -> Self {
         Self {

@@ -178,28 +178,29 @@ impl State {
 
     /// Answers a request on our own account and ends it, wherever it is.
     pub(super) fn turn_away(&mut self, key: RequestKey, answer: &Answer<'_>) {
-        let title = self.title(key);
-        if self
-            .requests
-            .get_mut(key)
-            .is_some_and(|request| request.head_sent)
-        {
-            tracing::info!(
-                "pool {}: response to request {title} cut: {}",
-                self.name(),
-                answer.cause
-            );
-            self.cut(key, answer.cause);
-            self.host_gone(key);
+        let Some(request) = self.requests.get_mut(key) else {
             return;
+        };
+        if request.id.is_empty() {
+            self.ids.next(&mut request.id);
         }
-        tracing::info!(
-            "pool {}: request {title} answered {}: {}",
-            self.name(),
-            answer.status,
-            answer.cause
-        );
-        self.answer(key, answer);
+        let cut = request.head_sent;
+        let now = self.clock.now();
+        let episode = self.turned_away.entry(answer.cause.to_owned());
+        if let Some(more) = episode.or_default().happened(now) {
+            let (name, title, cause) = (self.name(), self.title(key), answer.cause);
+            if cut {
+                tracing::info!("pool {name}: response to request {title} cut: {cause}{more}");
+            } else {
+                let status = answer.status;
+                tracing::info!("pool {name}: request {title} answered {status}: {cause}{more}");
+            }
+        }
+        if cut {
+            self.cut(key, answer.cause);
+        } else {
+            self.answer(key, answer);
+        }
         self.host_gone(key);
     }
 

@@ -96,6 +96,7 @@ impl State {
         let Some(key) = host.request(id) else { return };
         let keys = &self.plan.bytes;
         let (limit, held) = (keys.request_body_limit, keys.request_buffer_size);
+        let now = self.clock.now();
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
@@ -111,6 +112,7 @@ impl State {
         if request.collects {
             self.collect(key, taken);
         } else if let Some(link) = request.link.clone() {
+            request.heard = now;
             send_body(&link, RecordType::Stdin, taken);
             self.dirty.push(link);
         }
@@ -146,12 +148,14 @@ impl State {
     /// A piece of the file for a filter. Some hosts send it without waiting for the end of the body.
     pub(super) fn file(&mut self, host: &Host, id: u16, bytes: &[u8]) {
         let held = self.plan.bytes.request_buffer_size;
+        let now = self.clock.now();
         let Some(key) = host.request(id) else { return };
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
         request.take_file(bytes, held);
         if let Some(link) = request.link.clone() {
+            request.heard = now;
             send_body(&link, RecordType::Data, bytes);
             self.dirty.push(link);
         }

@@ -71,11 +71,16 @@ impl State {
             }
             let request = self.requests.get_mut(key).filter(|_| begun);
             if let Some((host, _)) = request.and_then(|request| request.host.take()) {
-                host.break_off();
+                host.cut.set(true);
             }
         }
-        for host in self.hosts.values().filter(|host| host.cut.get()) {
-            host.break_off();
+        for host in self.hosts.values() {
+            if host.connection.waiting() > 0 {
+                // whole or not, it will not have all of it
+                host.break_off_now();
+            } else if host.cut.get() {
+                host.break_off();
+            }
         }
     }
 }
@@ -85,6 +90,16 @@ impl Host {
     pub(super) fn break_off_if_alone(&self) {
         if self.cut.get() && self.active.borrow().is_empty() {
             self.break_off();
+        }
+    }
+
+    /// Ends a connection whose host does not take what waits for it. What it reads at the end must look cut: over a unix socket nothing
+    /// can overtake what is in the kernel already, and a mere end would pass for that of a complete response.
+    pub(super) fn break_off_now(&self) {
+        if self.tcp {
+            self.connection.reset();
+        } else {
+            self.connection.cut(&BROKEN_RECORD);
         }
     }
 

@@ -59,14 +59,11 @@ impl Host {
         tcp: bool,
         place: Place,
     ) -> io::Result<()> {
-        let params = pool.state().plan.bytes.header_limit;
+        let limits = limits(pool.state().plan.bytes.header_limit);
         let host = Rc::new(Self {
             connection: Connection::new(socket)?,
             tcp,
-            application: RefCell::new(Application::new(Limits {
-                params,
-                requests: REQUESTS_LIMIT,
-            })),
+            application: RefCell::new(Application::new(limits)),
             finished: RefCell::default(),
             active: RefCell::default(),
             replied: Cell::new(0),
@@ -185,6 +182,8 @@ impl Peer for HostTask {
         }
         let mut state = host.pool.state();
         let mut input = &buffer[HEADER_LEN..];
+        let limits = limits(state.plan.bytes.header_limit);
+        host.application.borrow_mut().set_limits(limits);
         loop {
             let mut application = host.application.borrow_mut();
             match application.next(&mut input) {
@@ -221,6 +220,13 @@ impl Peer for HostTask {
     fn starved(&self) -> Option<End> {
         let over = self.0.pool.state().draining() && self.0.idle();
         (over && !self.0.connection.has_input()).then_some(End::Done)
+    }
+}
+
+const fn limits(params: usize) -> Limits {
+    Limits {
+        params,
+        requests: REQUESTS_LIMIT,
     }
 }
 

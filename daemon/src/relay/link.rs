@@ -20,6 +20,8 @@ pub(super) struct Link {
     pub(super) fed: Cell<u64>,
     /// The worker said, by an exit status, that it does not use the connection again.
     pub(super) last: Cell<bool>,
+    /// The worker has said something of the request: it has begun with it.
+    pub(super) spoke: Cell<bool>,
     /// The worker has ended the STDOUT stream.
     pub(super) output_ended: Cell<bool>,
     /// The worker has ended the request.
@@ -40,6 +42,7 @@ impl Link {
             body_sent: Cell::new(false),
             fed: Cell::new(0),
             last: Cell::new(false),
+            spoke: Cell::new(false),
             output_ended: Cell::new(false),
             over: Cell::new(false),
             aborted: Cell::new(false),
@@ -53,6 +56,7 @@ impl Link {
         self.request.set(Some(request));
         self.body_sent.set(false);
         self.fed.set(0);
+        self.spoke.set(false);
         self.output_ended.set(false);
         self.over.set(false);
         let connection = &self.trunk.connection;
@@ -80,7 +84,8 @@ impl Link {
     /// had sent: the kernel says so by a reset. What a program takes in one read was then not begun. Of several requests
     /// there is no telling which.
     pub(super) fn left_unread(&self, end: End) -> bool {
-        end == End::Broken && !self.trunk.multiplexes() && self.trunk.ended_by_itself()
+        let silent = end == End::Broken && !self.spoke.get();
+        silent && !self.trunk.multiplexes() && self.trunk.ended_by_itself()
     }
 
     /// The request on it is over.

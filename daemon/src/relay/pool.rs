@@ -65,6 +65,8 @@ pub(super) struct State {
     pub(super) requests: Requests,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
     pub(super) refusals: Refusals,
+    /// Requests that were answered without a worker for what their hosts did, by cause.
+    pub(super) turned_away: BTreeMap<String, Episode>,
     pub(super) slow_lines: SlowLines,
     pub(super) access_log: Option<AccessLog>,
     /// It needs the heads of responses.
@@ -148,6 +150,7 @@ impl Pool {
                 requests: Requests::default(),
                 workers: BTreeMap::new(),
                 refusals: Refusals::default(),
+                turned_away: BTreeMap::new(),
                 slow_lines: SlowLines::default(),
                 access_log: None,
                 log_wants_head: false,
@@ -343,7 +346,8 @@ impl State {
 
     /// BEGIN_REQUEST.
     pub(super) fn begin(&mut self, host: &Rc<Host>, id: u16, role: Role, keep_conn: bool) {
-        if self.half_open(host) >= HALF_OPEN {
+        // one on which a response was cut ends with the requests that it has
+        if host.cut.get() || self.half_open(host) >= HALF_OPEN {
             self.reject(host, id, ProtocolStatus::CantMpxConn);
             return;
         }

@@ -102,6 +102,7 @@ impl State {
                 Step::Goes
             }
             web_server::Answer::Stderr(fragment) => {
+                link.spoke.set(true);
                 self.take_stderr(key, link, fragment, buffer, forward);
                 Step::Goes
             }

@@ -10,7 +10,6 @@ use stockade_policy::{Time, dispatch::RequestKey};
 
 use super::{
     answers,
-    cut::BROKEN_RECORD,
     front::Host,
     pool::State,
     request::{Request, Requests},
@@ -36,9 +35,9 @@ pub(super) struct Watch {
 struct Debts {
     /// Requests whose parameters have not been complete for too long.
     params: Vec<RequestKey>,
-    /// Requests whose body is waited for.
+    /// Requests of whose body nothing has come for too long.
     bodies: Vec<RequestKey>,
-    /// Parameters that may still come in time, the rest of a record, or its end of the connection.
+    /// Parameters or a body that may still come in time, the rest of a record, or its end of the connection.
     other: bool,
     /// Something else runs or waits on the connection.
     others: bool,
@@ -70,7 +69,7 @@ impl State {
         for host in self.hosts.values() {
             let debts = debts(host, &mut self.requests, limit, now);
             let (silent, stuck) = watch(host, &debts, limit, now);
-            if stuck || silent || !debts.params.is_empty() {
+            if stuck || silent || debts.late() {
                 late.push((Rc::clone(host), debts, silent, stuck));
             }
         }
@@ -84,10 +83,9 @@ impl State {
             self.cut_stuck(host);
             return;
         }
-        let bodies = debts.bodies.iter().filter(|_| silent);
         // a request that has begun to run on the same connection is not to suffer
         let begun = debts.params.iter().filter(|_| debts.others);
-        for key in bodies.chain(begun) {
+        for key in debts.bodies.iter().chain(begun) {
             self.turn_away(*key, &answers::SOCKET_TIMEOUT);
         }
         let alone = !debts.others;
@@ -97,8 +95,7 @@ impl State {
         }
     }
 
-    /// Nobody waits for a host that does not read. What it is told at the end must look cut whenever it reads on: over a unix socket
-    /// nothing can overtake what is in the kernel already, and a mere end would pass for that of a complete response.
+    /// Nobody waits for a host that does not read.
     fn cut_stuck(&mut self, host: &Host) {
         let open = host.connection.open();
         if open {
@@ -108,10 +105,8 @@ impl State {
         for (_, key) in active {
             self.host_gone(key);
         }
-        if host.tcp {
-            host.connection.reset();
-        } else if !open || host.is_owed_an_answer() {
-            host.connection.cut(&BROKEN_RECORD);
+        if host.tcp || !open || host.is_owed_an_answer() {
+            host.break_off_now();
         } else {
             host.connection.abort();
         }
@@ -171,24 +166,45 @@ fn debts(host: &Host, requests: &mut Requests, limit: Duration, now: Time) -> De
             } else {
                 debts.other = true;
             }
-        } else if owes_body(request) {
-            debts.bodies.push(key);
         } else {
             debts.others = true;
+            match silent_since(request, now) {
+                Some(since) if now.since(since) >= limit => debts.bodies.push(key),
+                Some(_) => debts.other = true,
+                None => {}
+            }
         }
     }
     debts.other |= index == 0 && host.has_begun();
-    debts.others |= !debts.bodies.is_empty();
     debts
 }
 
-/// Nothing goes on before more of its body comes. Behind the head, many hosts send no more of it.
+/// Since when nothing has come of the body that a request waits for, other requests of the same connection apart.
+fn silent_since(request: &mut Request, now: Time) -> Option<Time> {
+    if !owes_body(request) {
+        request.owed = None;
+        return None;
+    }
+    let came = request.body_length + request.file_length;
+    let since = match request.owed {
+        Some((before, since)) if before == came => since,
+        _ => now,
+    };
+    request.owed = Some((came, since));
+    Some(since)
+}
+
+/// Nothing goes on before more of its body comes, or of a filter's file. Behind the head, many hosts send no more of it.
 fn owes_body(request: &Request) -> bool {
-    !request.body_ended && !request.head_sent && (request.collects || request.body_awaited)
+    !request.input_ended() && !request.head_sent && (request.collects || request.body_awaited)
 }
 
 impl Debts {
     fn any(&self) -> bool {
-        self.other || !self.params.is_empty() || !self.bodies.is_empty()
+        self.other || self.late()
+    }
+
+    fn late(&self) -> bool {
+        !self.params.is_empty() || !self.bodies.is_empty()
     }
 }

@@ -143,14 +143,15 @@ impl State {
             let (before, id) = (out.len(), link.id);
             encode::begin_request(out, id, request.role.unwrap_or(Role::Responder), true);
             fits = encode::params(out, id, &request.params).is_ok();
+            if !fits {
+                out.truncate(before);
+                return;
+            }
             if !request.body.is_empty() {
                 encode::stream(out, RecordType::Stdin, id, &request.body);
             }
             if whole {
                 encode::stream_end(out, RecordType::Stdin, id);
-            }
-            if !fits {
-                out.truncate(before);
             }
             if !request.file.is_empty() {
                 encode::stream(out, RecordType::Data, link.id, &request.file);

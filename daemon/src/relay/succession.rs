@@ -434,6 +434,10 @@ async fn listen(channel: Channel, awaited: bool, heard: UnboundedSender<Heard>) 
         let (length, descriptors) = match channel.receive(&mut buffer).await {
             Ok(received) => received,
             Err(ChannelError::Closed) => break,
+            Err(error @ ChannelError::Cut) => {
+                tracing::warn!("relay: the relay that hands over said too much: {error}");
+                continue;
+            }
             Err(error) => {
                 tracing::warn!("relay: could not hear the relay that hands over: {error}");
                 break;

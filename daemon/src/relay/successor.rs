@@ -54,6 +54,9 @@ impl Succession {
     }
 }
 
+/// Workers whose counts are in one message, which has room for some 4,000.
+const COUNTS: usize = 1000;
+
 impl State {
     /// Another relay serves from here on, or yet another.
     pub(super) fn hand_over(&mut self, parcels: &UnboundedSender<Parcel>) {
@@ -134,6 +137,7 @@ impl State {
     }
 
     fn hand_counts(&mut self) {
+        let pool: PoolId = self.plan.pool;
         let mut counts = self.ledger.take_counts();
         for worker in self.workers.keys() {
             let all = self.dispatch.worker(*worker).handed_out;
@@ -143,8 +147,11 @@ impl State {
             if more > 0 && self.upstream.is_none() {
                 counts.handed_out.insert(*worker, more);
             }
+            if counts.handed_out.len() == COUNTS {
+                let counts = std::mem::take(&mut counts);
+                self.hand(Handed::Counted { pool, counts }, None);
+            }
         }
-        let pool: PoolId = self.plan.pool;
         self.hand(Handed::Counted { pool, counts }, None);
     }
 
@@ -172,7 +179,9 @@ impl State {
             self.turn_away(key, answer);
         }
         for host in self.hosts.values() {
-            if host.has_begun() {
+            if host.cut.get() {
+                // it ends by itself, a moment later
+            } else if host.has_begun() {
                 host.connection.close();
             } else {
                 host.connection.wake();

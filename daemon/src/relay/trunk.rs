@@ -156,9 +156,13 @@ impl Trunk {
         self.busy.set(self.busy.get() + 1);
     }
 
-    /// A request is over.
+    /// A request is over. It may have been the one whose host had too much before it; where that is true of another, its next bytes
+    /// show it.
     pub(super) fn released(&self) {
         self.busy.set(self.busy.get() - 1);
+        if self.multiplexes {
+            self.connection.resume();
+        }
     }
 
     /// It is to take no new request, and is closed when the last it has is over.
@@ -201,6 +205,8 @@ impl Trunk {
         if end == End::Done {
             return;
         }
+        // it is not given more while the news is waited for
+        self.retired.set(true);
         if self.ours && self.pool.state().unanswered(self) {
             // either way it is known by then
             timeout(OBITUARY, self.obituary.wait())

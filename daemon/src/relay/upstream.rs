@@ -80,7 +80,17 @@ impl State {
                 .machine
                 .handle(Event::MemberRemoved { member }, now);
         }
-        let slots = upstream.slots;
+        let (slots, multiplexes) = (upstream.slots, upstream.multiplexes);
+        for known in self.workers.values_mut() {
+            known.slots = slots;
+            if std::mem::replace(&mut known.multiplexes, multiplexes) != multiplexes {
+                // what runs on a connection of the other kind ends there
+                known.idle.drain(..).for_each(|link| link.trunk.retire());
+                if let Some(trunk) = known.trunk.upgrade() {
+                    trunk.retire();
+                }
+            }
+        }
         for worker in self.workers.keys().copied().collect::<Vec<_>>() {
             // one that is offered already takes other numbers
             self.dispatch.handle(

@@ -15,8 +15,8 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, open, openat, readlinkat},
-    sys::stat::{FileStat, Mode, SFlag, fstat},
+    fcntl::{AtFlags, OFlag, open, openat, readlinkat},
+    sys::stat::{FileStat, Mode, SFlag, fstat, fstatat},
     unistd::{Uid, User, geteuid},
 };
 
@@ -219,7 +219,11 @@ fn open_file(folder: &OwnedFd, name: &OsStr, ours: bool) -> io::Result<OwnedFd> 
             "it is no regular file: for standard output write \"-\"",
         ));
     }
-    if !ours && is.st_nlink > 1 {
+    let another = || -> io::Result<bool> {
+        let named = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        Ok((named.st_dev, named.st_ino) != (is.st_dev, is.st_ino))
+    };
+    if !ours && (is.st_nlink != 1 || another()?) {
         return Err(io::Error::other(
             "the file has another name too, and is in a folder that others may write to: name a file of its own",
         ));

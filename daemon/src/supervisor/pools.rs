@@ -134,6 +134,11 @@ impl PoolRecord {
         self.finishing.take()
     }
 
+    /// It is waited for that the relay has heard of it.
+    pub(super) fn is_finishing(&self) -> bool {
+        self.finishing.is_some()
+    }
+
     /// `generation` is not started any more.
     pub(super) fn abandon_reload(&mut self, generation: Generation) {
         self.generations.remove(&generation);

@@ -1,10 +1,13 @@
 //! One process of the relay: how it is talked to, and how its end is heard of.
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{os::fd::OwnedFd, pin::Pin, sync::Arc, time::Duration};
 
 use nix::sys::signal::Signal;
 use stockade_policy::Time;
-use tokio::{select, time::timeout};
+use tokio::{
+    select,
+    time::{Sleep, sleep, timeout},
+};
 
 use super::{
     line::Line,
@@ -43,6 +46,8 @@ pub(super) struct Life {
     pub(super) since: Time,
     /// It was killed, and is not listened to any more.
     pub(super) given_up: bool,
+    /// How long its end is still waited for.
+    pub(super) farewell: Option<Pin<Box<Sleep>>>,
     /// It has said that it serves.
     pub(super) has_served: bool,
     /// Sockets to it, for those that are to hand over to it when it serves.
@@ -118,10 +123,15 @@ impl Life {
                 () = self.end.come() => return Heard::Gone,
             }
         }
-        if timeout(FAREWELL, self.end.come()).await.is_err() {
-            kill(&self.process);
-            self.end.come().await;
+        let patience = self
+            .farewell
+            .get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
+        select! {
+            biased;
+            () = self.end.come() => return Heard::Gone,
+            () = patience => kill(&self.process),
         }
+        self.end.come().await;
         Heard::Gone
     }
 

@@ -153,6 +153,7 @@ impl RelayProcess {
             line: Line::new(channel),
             since: now,
             given_up: false,
+            farewell: None,
             has_served: false,
             sockets: Vec::new(),
         };

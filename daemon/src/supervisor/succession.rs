@@ -59,11 +59,20 @@ impl Shell {
         }
     }
 
-    /// Another relay serves than the one that was told: it was told everything, or will be.
-    fn relay_heard_of_all(&mut self) {
-        let pools: Vec<PoolId> = self.pools.keys().copied().collect();
-        for pool in pools {
-            self.relay_heard_of(pool);
+    /// Another relay serves than the one that was to say that it has heard of a reload: it is told again, behind all that it was told
+    /// before.
+    fn ask_again(&mut self) {
+        let asked: Vec<_> = (self.pools.values())
+            .filter(|record| record.is_finishing())
+            .map(|record| (record.id, record.changed(&self.access_logs)))
+            .collect();
+        for (pool, messages) in asked {
+            if !self.relay.is_there() {
+                self.relay_heard_of(pool);
+            }
+            for (message, descriptors) in messages {
+                self.relay.tell_serving(&message, descriptors);
+            }
         }
     }
 
@@ -121,11 +130,12 @@ impl Shell {
         let Some(replaced) = self.relay.serves(number) else {
             return;
         };
-        self.relay_heard_of_all();
+        self.ask_again();
         for known in self.workers.values_mut() {
             known.leases.replaced(replaced);
             // the one that was replaced may end before they answer it
-            if known.is_asked() {
+            let is_doubted = known.leases.unknown() > 0 && known.may_be_asked();
+            if known.is_asked() || is_doubted {
                 let doubted = known.doubted();
                 self.relay.tell_serving(&doubted, Vec::new());
             }
@@ -155,7 +165,7 @@ impl Shell {
             }
         }
         if buried == Some(Buried::Serving) {
-            self.relay_heard_of_all();
+            self.ask_again();
         }
         self.wanting.retain(|(_, of)| *of != number);
         self.drained_by_the_others();
