@@ -2,7 +2,11 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use stockade_protocol::{encode, record::RecordType};
+use stockade_protocol::{
+    encode::{self, Role},
+    name_value::encode_pair,
+    record::RecordType,
+};
 
 use crate::support::{
     deadline::wait_for,
@@ -57,6 +61,29 @@ fn bodies_of_every_size_arrive_whole() {
     }
     // what was there had no name
     assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
+}
+
+#[test]
+fn a_body_in_a_file_comes_behind_parameters_of_any_length() {
+    let stockade = Stockade::scripted("processes = 1\nheader-limit = \"1MiB\"");
+    let mut host = stockade.connect();
+    // around what waits for a worker at most before more is read from the file
+    for length in [1000, 65_000, 65_536, 66_000, 140_000] {
+        let mut bytes = Vec::new();
+        encode::begin_request(&mut bytes, 1, Role::Responder, true);
+        let mut params = Vec::new();
+        for (number, part) in vec![b'x'; length].chunks(30_000).enumerate() {
+            encode_pair(&mut params, format!("HTTP_X_{number}").as_bytes(), part);
+        }
+        encode_pair(&mut params, b"CONTENT_LENGTH", b"100000");
+        encode::params(&mut bytes, 1, &params).unwrap();
+        encode::stream(&mut bytes, RecordType::Stdin, 1, &vec![b'x'; 100_000]);
+        encode::stream_end(&mut bytes, RecordType::Stdin, 1);
+        host.write(&bytes).unwrap();
+        let answer = host.answer().unwrap();
+        assert_eq!(answer.status(), 200, "{length}");
+        assert_eq!(answer.fact("length"), "100000", "{length}");
+    }
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn a_slow_host_does_not_hold_up_the_others_until_its_share_is_full() {
     let answer = slow.answer().unwrap();
     assert!(well_made(answer.body_bytes(), 800_000));
 
-    // more than all may have: everybody waits, until the slow one has read or is gone
+    // more than all may have: new ones go to another connection
     for reads in [true, false] {
         slow.begin("GET", "big=30000000", &[]);
         let mut other = stockade.connect();

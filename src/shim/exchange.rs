@@ -54,6 +54,8 @@ pub(super) enum Failed {
     Unreachable(#[from] io::Error),
     #[error("no answer: {0}")]
     Broken(String),
+    #[error("{0}")]
+    Client(String),
 }
 
 /// Asks; comes back with the head of the response, whose body goes on coming.
@@ -130,7 +132,7 @@ async fn both_ways(
                     receiving.await?;
                     return Ok(false);
                 }
-                Err(Unsent::Client(error)) => return Err(Failed::Broken(error.to_string())),
+                Err(Unsent::Client(error)) => return Err(Failed::Client(error.to_string())),
             },
         }
     }

@@ -97,8 +97,13 @@ impl Pool {
     }
 
     fn failed(&self, failed: &Failed) -> Response<Reply> {
-        tracing::warn!("shim: pool {}: {failed}", self.name);
+        if let Failed::Client(_) = failed {
+            tracing::debug!("shim: pool {}: {failed}", self.name);
+        } else {
+            tracing::warn!("shim: pool {}: {failed}", self.name);
+        }
         match failed {
+            Failed::Client(_) => answers::bad_request(),
             Failed::TooLong(_) => answers::page(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "The head of a request may have 64 KiB.",

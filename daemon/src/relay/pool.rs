@@ -90,6 +90,8 @@ pub(super) struct State {
     /// When hosts are looked at for `socket-timeout`.
     pub(super) next_look: Option<Time>,
     pub(super) ids: RequestIds,
+    /// Bodies that could not be written to a file.
+    pub(super) spool_failures: Episode,
     /// What is in files.
     pub(super) spooled: Spooled,
     pub(super) report: UnboundedSender<FromRelay>,
@@ -170,6 +172,7 @@ impl Pool {
                 next_host: 0,
                 next_look: None,
                 ids: RequestIds::new(seed.rotate_left(32)),
+                spool_failures: Episode::default(),
                 spooled: Spooled::default(),
                 report,
                 succession: Succession::default(),
@@ -346,8 +349,7 @@ impl State {
 
     /// BEGIN_REQUEST.
     pub(super) fn begin(&mut self, host: &Rc<Host>, id: u16, role: Role, keep_conn: bool) {
-        // one on which a response was cut ends with the requests that it has
-        if host.cut.get() || self.half_open(host) >= HALF_OPEN {
+        if self.half_open(host) >= HALF_OPEN {
             self.reject(host, id, ProtocolStatus::CantMpxConn);
             return;
         }

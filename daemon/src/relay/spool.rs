@@ -152,9 +152,11 @@ impl State {
                 }
             }
             Err(error) => {
-                tracing::warn!(
-                    "pool {name}: could not write a request's body to a file in {folder}: {error}: make room there, or name another folder with `spool-dir`"
-                );
+                if let Some(more) = self.spool_failures.happened(self.clock.now()) {
+                    tracing::warn!(
+                        "pool {name}: could not write a request's body to a file in {folder}: {error}: make room there, or name another folder with `spool-dir`{more}"
+                    );
+                }
                 self.turn_away(key, &answers::SPOOL_FAILED);
             }
         }
@@ -172,6 +174,8 @@ impl State {
         let (Some(spool), Some(link)) = (&mut request.spool, &request.link) else {
             return;
         };
+        // only what the kernel does not take is told of when it is taken
+        link.flush();
         if spool.busy || link.body_sent.get() || link.trunk.connection.waiting() > AHEAD {
             return;
         }

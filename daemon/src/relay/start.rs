@@ -67,6 +67,11 @@ impl State {
     /// A link that runs nothing.
     fn kept(&mut self, worker: WorkerId) -> Option<Rc<Link>> {
         let known = self.workers.get_mut(&worker)?;
+        // behind what the hosts of others do not take, an answer would wait
+        let clogged = (known.trunk.upgrade()).filter(|trunk| trunk.connection.paused());
+        if let Some(trunk) = clogged {
+            trunk.retire();
+        }
         loop {
             match known.idle.pop() {
                 Some(link) if !link.trunk.takes() => {}
