@@ -1,6 +1,6 @@
 //! What a client gets when its worker fails, for every place where that can be: the table of docs/faults.md, cell by cell.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -8,6 +8,7 @@ use stockade_protocol::record::RecordType;
 
 use crate::support::{
     deadline::wait_for,
+    document::assert_has_table,
     fcgi::{Answer, Fcgi},
     process,
     site::Site,
@@ -83,13 +84,7 @@ rows! {
 
 #[test]
 fn the_document_has_this_table() {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/faults.md");
-    let document = fs::read_to_string(document).expect("the document can be read");
-    let found: Vec<&str> = document
-        .lines()
-        .filter(|line| line.starts_with('|'))
-        .collect();
-    assert_eq!(found, table(), "it is to be:\n{}\n", table().join("\n"));
+    assert_has_table("docs/faults.md", &table());
 }
 
 fn table() -> Vec<String> {

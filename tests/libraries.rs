@@ -16,6 +16,7 @@ use stockade_protocol::{
 
 use crate::support::{
     deadline::wait_for,
+    document::assert_has_table,
     fcgi::{Answer, Fcgi},
     process::{self, command},
     site::Site,
@@ -66,13 +67,7 @@ libraries! {
 
 #[test]
 fn the_document_has_this_table() {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/libraries.md");
-    let document = fs::read_to_string(document).expect("the document can be read");
-    let found: Vec<&str> = document
-        .lines()
-        .filter(|line| line.starts_with('|'))
-        .collect();
-    assert_eq!(found, table(), "it is to be:\n{}\n", table().join("\n"));
+    assert_has_table("docs/libraries.md", &table());
 }
 
 fn table() -> Vec<String> {

@@ -3,6 +3,7 @@
 pub(crate) mod apache;
 pub(crate) mod built;
 pub(crate) mod deadline;
+pub(crate) mod document;
 pub(crate) mod fcgi;
 pub(crate) mod host;
 pub(crate) mod hosts;

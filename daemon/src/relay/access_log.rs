@@ -37,17 +37,22 @@ pub(super) struct Ending<'a> {
     pub(super) whole: bool,
 }
 
-impl Ending<'_> {
+impl<'a> Ending<'a> {
     /// The worker's answer.
     pub(super) const ANSWERED: Self = Ending {
         cause: None,
         whole: true,
     };
     /// The host did not wait for it.
-    pub(super) const HOST_GONE: Self = Ending {
-        cause: Some("host-gone"),
-        whole: false,
-    };
+    pub(super) const HOST_GONE: Self = Self::cut("host-gone");
+
+    /// What the host has of an answer is not whole, for this.
+    pub(super) const fn cut(cause: &'a str) -> Self {
+        Ending {
+            cause: Some(cause),
+            whole: false,
+        }
+    }
 }
 
 impl State {
@@ -389,10 +394,7 @@ mod tests {
     #[test]
     fn what_did_not_come_to_its_end_is_marked() {
         let mut cut = request();
-        let timed_out = Ending {
-            cause: Some("request-timeout"),
-            whole: false,
-        };
+        let timed_out = Ending::cut("request-timeout");
         assert_eq!(
             line_of(&cut, timed_out, "%s %X %{cause}n"),
             "200 X request-timeout\n"

@@ -26,13 +26,7 @@ const BYTES_FIRST: Duration = Duration::from_millis(100);
 impl State {
     /// Makes the host see that the response is not complete.
     pub(super) fn cut(&mut self, key: RequestKey, cause: &str) {
-        self.log_access(
-            key,
-            Ending {
-                cause: Some(cause),
-                whole: false,
-            },
-        );
+        self.log_access(key, Ending::cut(cause));
         let Some((host, id)) = self
             .requests
             .get_mut(key)
@@ -61,13 +55,7 @@ impl State {
             };
             let begun = request.head_sent;
             if begun || !request.id.is_empty() {
-                self.log_access(
-                    key,
-                    Ending {
-                        cause: Some(RELAY_ENDS),
-                        whole: false,
-                    },
-                );
+                self.log_access(key, Ending::cut(RELAY_ENDS));
             }
             let request = self.requests.get_mut(key).filter(|_| begun);
             if let Some((host, _)) = request.and_then(|request| request.host.take()) {

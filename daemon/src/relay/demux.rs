@@ -82,9 +82,7 @@ impl State {
         trunk.retire();
         let now = self.clock.now();
         self.dispatch.handle(Event::WorkerBroke { worker }, now);
-        let mut id = 0;
-        while let Some(link) = trunk.running_after(id) {
-            id = link.id;
+        for link in trunk.running() {
             match link.request.get() {
                 Some(key) if !trunk.multiplexes() => self.bad(key, "protocol-error"),
                 _ => self.link_ended(&link, End::Closed),
@@ -96,9 +94,7 @@ impl State {
 
     /// Whether the worker has not begun to answer something that runs on the connection.
     pub(super) fn unanswered(&mut self, trunk: &Trunk) -> bool {
-        let mut id = 0;
-        while let Some(link) = trunk.running_after(id) {
-            id = link.id;
+        for link in trunk.running() {
             let request = link
                 .request
                 .get()
@@ -114,9 +110,7 @@ impl State {
     pub(super) fn trunk_ended(&mut self, trunk: &Trunk, end: End) {
         self.forget_idle(trunk);
         trunk.retire();
-        let mut id = 0;
-        while let Some(link) = trunk.running_after(id) {
-            id = link.id;
+        for link in trunk.running() {
             self.link_ended(&link, end);
         }
         self.rest();
@@ -124,9 +118,7 @@ impl State {
 
     /// A worker took everything that waited for it: its hosts may send more.
     pub(super) fn worker_drained(&mut self, trunk: &Trunk) {
-        let mut id = 0;
-        while let Some(link) = trunk.running_after(id) {
-            id = link.id;
+        for link in trunk.running() {
             if let Some(key) = link.request.get() {
                 self.body_drained(key);
             }
@@ -140,9 +132,8 @@ impl State {
             .get(&trunk.worker)
             .map_or(1, |known| known.slots);
         let limit = (self.plan.bytes.response_buffer_size).saturating_mul(slots as usize);
-        let (mut id, mut ahead) = (0, 0);
-        while let Some(link) = trunk.running_after(id) {
-            id = link.id;
+        let mut ahead = 0;
+        for link in trunk.running() {
             let request = link
                 .request
                 .get()

@@ -130,8 +130,6 @@ impl State {
     }
 
     fn spooled(&mut self, key: RequestKey, written: io::Result<(File, usize)>) {
-        let folder = self.plan.bytes.spool_dir.display().to_string();
-        let name = self.name();
         let Some(spool) = self.spool_of(key) else {
             return;
         };
@@ -153,6 +151,7 @@ impl State {
             }
             Err(error) => {
                 if let Some(more) = self.spool_failures.happened(self.clock.now()) {
+                    let (name, folder) = (self.name(), self.plan.bytes.spool_dir.display());
                     tracing::warn!(
                         "pool {name}: could not write a request's body to a file in {folder}: {error}: make room there, or name another folder with `spool-dir`{more}"
                     );

@@ -208,9 +208,7 @@ impl State {
         let (name, title) = (self.name(), self.worker_title(trunk.worker));
         tracing::info!("pool {name}: could not connect to {title}: {error}");
         trunk.retire();
-        let mut id = 0;
-        while let Some(link) = trunk.running_after(id) {
-            id = link.id;
+        for link in trunk.running() {
             self.stale(&link);
         }
         self.rest();

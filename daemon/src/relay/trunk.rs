@@ -6,7 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    io,
+    io, iter,
     rc::Rc,
     time::Duration,
 };
@@ -123,11 +123,16 @@ impl Trunk {
         self.links.borrow().get(index).cloned()
     }
 
-    /// The next link behind `id` that runs something; begin with 0.
-    pub(super) fn running_after(&self, id: u16) -> Option<Rc<Link>> {
-        let links = self.links.borrow();
-        let mut behind = links.iter().skip(usize::from(id));
-        behind.find(|link| link.request.get().is_some()).cloned()
+    /// The links that run something. Any of them may end, and others begin, between two of them.
+    pub(super) fn running(&self) -> impl Iterator<Item = Rc<Link>> {
+        let mut behind = 0;
+        iter::from_fn(move || {
+            let links = self.links.borrow();
+            let mut links = links.iter().skip(behind);
+            let link = links.find(|link| link.request.get().is_some())?;
+            behind = usize::from(link.id);
+            Some(Rc::clone(link))
+        })
     }
 
     /// It takes several requests at a time.
