@@ -123,7 +123,7 @@ impl Shell {
             return;
         };
         known.description.retired = true;
-        if is_wanted(cause) {
+        if cause.is_wanted() {
             tracing::info!("{} retiring: {}", known.name(), Why(cause));
         } else {
             tracing::warn!("{} retiring: {}", known.name(), Why(cause));
@@ -156,7 +156,7 @@ impl Shell {
             );
             self.relay
                 .tell(&ToRelay::WorkerOverdue { pool, worker }, &[]);
-        } else if is_wanted(cause) {
+        } else if cause.is_wanted() {
             tracing::info!("{name} stopping: {}", Why(cause));
         } else {
             let hint = hint(known, cause);
@@ -210,7 +210,7 @@ impl Shell {
             && known.description.launched
         {
             let obituary = obituary(&known, now, cause, failed);
-            if is_wanted(cause) {
+            if cause.is_wanted() {
                 tracing::info!("{obituary}");
             } else {
                 tracing::warn!("{obituary}");
@@ -393,9 +393,4 @@ fn hint(worker: &Worker, cause: Cause) -> &'static str {
         }
         _ => "",
     }
-}
-
-/// Whether nothing was wrong.
-const fn is_wanted(cause: Cause) -> bool {
-    matches!(cause, Cause::Requested | Cause::MaximumRequests)
 }

@@ -3,7 +3,10 @@
 //! A relay that asks to be replaced goes on until the next one, started beside it, was told everything and says that it serves. Then every
 //! slot is still the old one's, until it returns it. Of slots that a dead relay had nobody knows anything until their worker answers.
 
-use stockade_policy::{PoolId, Time, WorkerId, supervision::Event};
+use stockade_policy::{
+    PoolId, Time, WorkerId,
+    supervision::{Cause, Event},
+};
 
 use super::{
     relay_life::{Heard, RelayNumber, Role},
@@ -27,7 +30,8 @@ impl Shell {
             FromRelay::WorkerAnswered(worker) => self.answered(worker),
             FromRelay::WorkerServed(worker) => self.tell_machine(Event::WorkerServed { worker }),
             FromRelay::MaximumRequestsReached(worker) => {
-                self.tell_machine(Event::MaximumRequestsReached { worker });
+                let cause = Cause::MaximumRequests;
+                self.tell_machine(Event::WorkerTired { worker, cause });
             }
             FromRelay::RequestTimedOut(worker) => {
                 self.tell_machine(Event::RequestTimedOut { worker });

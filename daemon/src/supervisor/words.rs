@@ -33,11 +33,19 @@ pub(super) fn detail(cause: Cause) -> String {
         Cause::ExitCode(code) => code.to_string(),
         Cause::Signal(number) => signal_name(number),
         Cause::Requested
+        | Cause::ScaledDown
         | Cause::MaximumRequests
+        | Cause::RestartInterval
+        | Cause::MaximumMemory
+        | Cause::CpuTimeLimit
+        | Cause::Inactivity
         | Cause::RequestTimeout
+        | Cause::Deadlock
         | Cause::StartupTimeout
         | Cause::ProtocolError
-        | Cause::NotExecutable => String::new(),
+        | Cause::OutOfMemory
+        | Cause::NotExecutable
+        | Cause::Unknown => String::new(),
     }
 }
 

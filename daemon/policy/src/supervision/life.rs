@@ -70,8 +70,8 @@ impl End {
 enum State {
     /// Being launched, or loading the application.
     Starting { deadline: Option<Time> },
-    /// Given requests by the relay. `tired`: it has had `maximum-requests` and waits for its replacement.
-    Ready { tired: bool },
+    /// Given requests by the relay. `tired`: it has had its day and waits for its replacement.
+    Ready { tired: Option<Cause> },
     /// Finishing what it has.
     Retiring { end: End, deadline: Option<Time> },
     /// The stop-signal was sent.
@@ -165,7 +165,7 @@ impl Life {
         match self.state {
             State::Starting { .. } => {
                 self.launched = true;
-                self.enter(State::Ready { tired: false }, context);
+                self.enter(State::Ready { tired: None }, context);
                 context.act(Action::OfferWorker {
                     worker: self.worker,
                 });
@@ -201,16 +201,15 @@ impl Life {
         Effect::Served
     }
 
-    pub(super) fn maximum_requests_reached(&mut self, _context: &mut Context) -> Effect {
+    /// It has had its day. The first reason stands.
+    pub(super) fn tired(&mut self, cause: Cause, _context: &mut Context) -> Effect {
         match &mut self.state {
-            State::Ready { tired } => {
-                if mem::replace(tired, true) {
-                    Effect::Stale
-                } else {
-                    Effect::Taken
-                }
+            State::Ready { tired } if tired.is_none() && cause.is_wear() => {
+                *tired = Some(cause);
+                Effect::Taken
             }
             State::Starting { .. }
+            | State::Ready { .. }
             | State::Retiring { .. }
             | State::Stopping { .. }
             | State::Killing { .. }
@@ -380,9 +379,20 @@ impl Life {
         self.is_starting() || self.is_ready()
     }
 
-    /// It serves, and a replacement is due.
+    /// Of what it is tired: it serves, and a replacement is due.
+    pub(super) const fn is_tired_of(&self) -> Option<Cause> {
+        match self.state {
+            State::Ready { tired } => tired,
+            State::Starting { .. }
+            | State::Retiring { .. }
+            | State::Stopping { .. }
+            | State::Killing { .. }
+            | State::Gone { .. } => None,
+        }
+    }
+
     pub(super) const fn is_tired(&self) -> bool {
-        matches!(self.state, State::Ready { tired: true })
+        self.is_tired_of().is_some()
     }
 
     /// What it goes for, while it goes.

@@ -67,8 +67,8 @@ impl Supervision {
             Event::LaunchFailed { worker } => self.tell_worker(worker, Life::launch_failed),
             Event::WorkerReady { worker } => self.tell_worker(worker, Life::ready),
             Event::WorkerServed { worker } => self.tell_worker(worker, Life::served),
-            Event::MaximumRequestsReached { worker } => {
-                self.tell_worker(worker, Life::maximum_requests_reached)
+            Event::WorkerTired { worker, cause } => {
+                self.tell_worker(worker, |life, context| life.tired(cause, context))
             }
             Event::RequestTimedOut { worker } => self.tell_worker(worker, Life::request_timed_out),
             Event::WorkerBroke { worker } => self.tell_worker(worker, Life::broke),

@@ -4,9 +4,9 @@
 //!
 //! - **Useful** workers are those that serve or will. The pool keeps `processes` of them; one that dies, breaks the
 //!   protocol or times out is no longer useful and is made up for at once (or after the backoff, see `health`).
-//! - **Outdated** workers serve, but are of an older generation or have had `maximum-requests`. Their replacements come
+//! - **Outdated** workers serve, but are of an older generation or tired (`maximum-requests` and the like). Their replacements come
 //!   first: one outdated worker is retired for each worker that is ready above `processes`, never more. A reload
-//!   replaces `surge` at a time, `maximum-requests` one.
+//!   replaces `surge` at a time, all else one.
 //! - **Live** workers are all that are not gone. No start takes them above `processes` + `surge`: when workers that
 //!   go slowly fill that room, whatever was to be started waits for them, voluntary or not.
 //!
@@ -250,10 +250,10 @@ impl Pool {
         while self.ready() > self.processes() {
             let ready = || self.workers.iter().filter(|(_, life)| life.is_ready());
             let old = ready().find(|(_, life)| life.generation() < generation);
-            let tired = ready().find(|(_, life)| life.is_tired());
+            let tired = ready().find_map(|(worker, life)| Some((worker, life.is_tired_of()?)));
             let (worker, cause) = match (old, tired) {
                 (Some((worker, _)), _) => (*worker, Cause::Requested),
-                (None, Some((worker, _))) => (*worker, Cause::MaximumRequests),
+                (None, Some((worker, cause))) => (*worker, cause),
                 (None, None) => return,
             };
             if let Some(life) = self.workers.get_mut(&worker) {
@@ -293,7 +293,7 @@ impl Pool {
             .min(self.processes().saturating_sub(fresh))
     }
 
-    /// A candidate has the surge for itself. A replacement for `maximum-requests` is over when the old one is gone.
+    /// A candidate has the surge for itself. A replacement for wear is over when the old one is gone.
     fn replaced_at_a_time(&self) -> usize {
         let generation = self.accepted.generation;
         let old = |life: &Life| life.is_ready() && life.generation() < generation;
@@ -301,7 +301,7 @@ impl Pool {
             0
         } else if self.count(old) > 0 {
             size(self.accepted.settings.surge)
-        } else if self.count(|life| life.leaving() == Some(Cause::MaximumRequests)) > 0 {
+        } else if self.count(|life| life.leaving().is_some_and(Cause::is_wear)) > 0 {
             0
         } else {
             self.count(Life::is_tired).min(1)

@@ -36,10 +36,22 @@ pub struct Settings {
 pub enum Cause {
     /// A reload, a stop or an operator asked for it.
     Requested,
+    /// The pool needs fewer workers (`scale`).
+    ScaledDown,
     /// `maximum-requests` was reached.
     MaximumRequests,
+    /// `restart-interval` was reached.
+    RestartInterval,
+    /// `maximum-memory` was exceeded.
+    MaximumMemory,
+    /// `cpu-time-limit` was reached.
+    CpuTimeLimit,
+    /// It was idle for `inactivity-timeout`.
+    Inactivity,
     /// A request ran into `request-timeout`, `response-timeout` or `total-timeout`.
     RequestTimeout,
+    /// Its interpreter's lock was not obtained for `deadlock-timeout`.
+    Deadlock,
     /// It was not ready within `startup-timeout`.
     StartupTimeout,
     /// It broke the protocol or no longer took connections.
@@ -48,21 +60,64 @@ pub enum Cause {
     ExitCode(i32),
     /// This signal ended it, and not one of ours.
     Signal(i32),
+    /// The kernel ended it for want of memory.
+    OutOfMemory,
     /// It could not be launched.
     NotExecutable,
+    /// Nobody was there to see it.
+    Unknown,
+}
+
+impl Cause {
+    /// Nothing was wrong with the worker: it was asked to go, or had its day.
+    #[must_use]
+    pub const fn is_wanted(self) -> bool {
+        matches!(self, Self::Requested | Self::ScaledDown) || self.is_wear()
+    }
+
+    /// A worker that serves is replaced for it, its replacement first, one at a time in a pool.
+    #[must_use]
+    pub const fn is_wear(self) -> bool {
+        match self {
+            Self::MaximumRequests
+            | Self::RestartInterval
+            | Self::MaximumMemory
+            | Self::CpuTimeLimit
+            | Self::Inactivity => true,
+            Self::Requested
+            | Self::ScaledDown
+            | Self::RequestTimeout
+            | Self::Deadlock
+            | Self::StartupTimeout
+            | Self::ProtocolError
+            | Self::ExitCode(_)
+            | Self::Signal(_)
+            | Self::OutOfMemory
+            | Self::NotExecutable
+            | Self::Unknown => false,
+        }
+    }
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Requested => "requested",
+            Self::ScaledDown => "scaled-down",
             Self::MaximumRequests => "maximum-requests",
+            Self::RestartInterval => "restart-interval",
+            Self::MaximumMemory => "maximum-memory",
+            Self::CpuTimeLimit => "cpu-time-limit",
+            Self::Inactivity => "inactivity",
             Self::RequestTimeout => "request-timeout",
+            Self::Deadlock => "deadlock",
             Self::StartupTimeout => "startup-timeout",
             Self::ProtocolError => "protocol-error",
             Self::ExitCode(_) => "exit-code",
             Self::Signal(_) => "signal",
+            Self::OutOfMemory => "out-of-memory",
             Self::NotExecutable => "not-executable",
+            Self::Unknown => "unknown",
         })
     }
 }
@@ -136,10 +191,12 @@ pub enum Event {
         /// The worker.
         worker: WorkerId,
     },
-    /// The worker has been given `maximum-requests` requests (less its jitter).
-    MaximumRequestsReached {
+    /// The worker has had its day; it serves on until its replacement is ready.
+    WorkerTired {
         /// The worker.
         worker: WorkerId,
+        /// Of what; see [`Cause::is_wear`].
+        cause: Cause,
     },
     /// A request of this worker took too long; the host has its 504, or a response that was cut, the worker is given no more requests.
     RequestTimedOut {

@@ -111,7 +111,7 @@ impl Laws {
             Event::RelayDrained
             | Event::WorkerLaunched { .. }
             | Event::WorkerReady { .. }
-            | Event::MaximumRequestsReached { .. }
+            | Event::WorkerTired { .. }
             | Event::RequestTimedOut { .. }
             | Event::WorkerBroke { .. }
             | Event::WorkerDrained { .. } => {}
@@ -361,7 +361,7 @@ impl Laws {
         assert!(worker.offered);
         let pool = worker.pool;
         let wanted = size(self.accepted(pool).processes);
-        if matches!(cause, Cause::Requested | Cause::MaximumRequests) {
+        if cause.is_wanted() {
             // 9: who goes for our sake leaves enough behind
             assert!(self.ready(pool) >= wanted, "retired {id} below the minimum");
         }

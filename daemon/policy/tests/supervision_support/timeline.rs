@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use stockade_policy::supervision::{Action, Event, Exit, Settings, Supervision};
+use stockade_policy::supervision::{Action, Cause, Event, Exit, Settings, Supervision};
 use stockade_policy::{Backoff, Limit, PoolId, Time, WorkerId};
 
 const DAEMON_SHUTDOWN: Duration = Duration::from_secs(30);
@@ -91,7 +91,10 @@ fn parse(text: &str, now: Time) -> Event {
         "launch-failed" => Event::LaunchFailed { worker: worker() },
         "ready" => Event::WorkerReady { worker: worker() },
         "served" => Event::WorkerServed { worker: worker() },
-        "maximum" => Event::MaximumRequestsReached { worker: worker() },
+        "maximum" => Event::WorkerTired {
+            worker: worker(),
+            cause: Cause::MaximumRequests,
+        },
         "timed-out" => Event::RequestTimedOut { worker: worker() },
         "broke" => Event::WorkerBroke { worker: worker() },
         "drained" => Event::WorkerDrained { worker: worker() },

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stockade_policy::supervision::{Action, Event, Exit, Settings, Supervision};
+use stockade_policy::supervision::{Action, Cause, Event, Exit, Settings, Supervision};
 use stockade_policy::{Backoff, Generation, Limit, PoolId, Random, Time, WorkerId};
 
 use crate::laws::Laws;
@@ -357,7 +357,10 @@ impl World {
         }
         if !self.calm && self.chance(2) {
             let at = served + self.below(60_000);
-            let event = Event::MaximumRequestsReached { worker };
+            let event = Event::WorkerTired {
+                worker,
+                cause: Cause::MaximumRequests,
+            };
             self.at(at, Coming::Word(event, worker));
         }
     }

@@ -121,7 +121,7 @@ fn feed(event: &str, life: &mut Life, context: &mut Context) -> String {
         "launch failed" => life.launch_failed(context),
         "ready" => life.ready(context),
         "served" => life.served(context),
-        "maximum" => life.maximum_requests_reached(context),
+        "maximum" => life.tired(Cause::MaximumRequests, context),
         "timed out" => life.request_timed_out(context),
         "broke" => life.broke(context),
         "drained" => life.drained(context),
@@ -185,7 +185,7 @@ fn states() -> [State; 6] {
     let at = Time::default();
     [
         State::Starting { deadline: None },
-        State::Ready { tired: false },
+        State::Ready { tired: None },
         State::Retiring {
             end,
             deadline: None,
@@ -199,8 +199,8 @@ fn states() -> [State; 6] {
 const fn name(state: &State) -> &'static str {
     match state {
         State::Starting { .. } => "launching",
-        State::Ready { tired: false } => "ready",
-        State::Ready { tired: true } => "tired",
+        State::Ready { tired: None } => "ready",
+        State::Ready { tired: Some(_) } => "tired",
         State::Retiring { .. } => "retiring",
         State::Stopping { .. } => "stopping",
         State::Killing { .. } => "killing",
