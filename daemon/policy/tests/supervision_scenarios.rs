@@ -337,7 +337,7 @@ fn the_snapshot_tells_pools_and_workers() {
         ]
     );
     let json = serde_json::to_value(snapshot.pools).unwrap();
-    let pool = r#"[{"id":1,"state":"serving","generation":1,"newest":2,"wanted":2}]"#;
+    let pool = r#"[{"id":1,"state":"serving","generation":1,"newest":2,"minimum":2,"maximum":2,"wanted":2}]"#;
     assert_eq!(
         json,
         serde_json::from_str::<serde_json::Value>(pool).unwrap()

@@ -51,6 +51,17 @@ impl Shell {
                 generation,
                 cause,
             } => self.abandon_reload(pool, generation, cause),
+            Action::InterruptWorker { worker } => {
+                tracing::debug!("worker {worker}: cannot be interrupted");
+            }
+            Action::ShedWorkers { pool, count } => {
+                let name = self.pool_name(pool);
+                tracing::debug!("pool {name}: {count} workers more than it needs");
+            }
+            Action::ForgetPool { pool } => {
+                let name = self.pool_name(pool);
+                tracing::debug!("pool {name}: its last worker is gone");
+            }
             Action::DrainRelay => self.drain_relay(),
             Action::Finish => self.finished = true,
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use stockade_policy::{Generation, PoolId, PoolState, dispatch, supervision};
+use stockade_policy::{Generation, Limit, PoolId, PoolState, dispatch, supervision};
 
 use super::{
     access_logs::AccessLogs,
@@ -167,13 +167,16 @@ impl PoolRecord {
     pub(super) fn supervision(&self, first_alone: bool) -> supervision::Settings {
         let keys = &self.latest;
         supervision::Settings {
-            processes: keys.processes,
+            scale: supervision::Scale::of(keys.processes),
+            threads: keys.threads,
             // `reload.surge` and `eviction-timeout` at their defaults.
             surge: 1,
             startup_timeout: keys.startup_timeout,
             graceful_timeout: keys.graceful_timeout,
             eviction_timeout: keys.graceful_timeout,
             shutdown_timeout: keys.shutdown_timeout,
+            restart_interval: Limit::OFF,
+            interrupt_timeout: Duration::ZERO,
             backoff: keys.backoff,
             ready_after: (keys.application.kind() == Kind::Service).then_some(SERVICE_PROOF),
             first_alone,

@@ -58,6 +58,7 @@ impl fmt::Display for Ended {
         match self.0 {
             Exit::Code(code) => Why(Cause::ExitCode(code)).fmt(f),
             Exit::Signal(number) => Why(Cause::Signal(number)).fmt(f),
+            Exit::OutOfMemory => Why(Cause::OutOfMemory).fmt(f),
         }
     }
 }

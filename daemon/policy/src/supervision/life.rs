@@ -232,6 +232,35 @@ impl Life {
         }
     }
 
+    /// The relay, which was asked for some that are idle, has taken this one.
+    pub(super) fn shed(&mut self, context: &mut Context) -> Effect {
+        match self.state {
+            State::Ready { .. } => {
+                self.retire(Cause::ScaledDown, context);
+                Effect::Taken
+            }
+            State::Starting { .. }
+            | State::Retiring { .. }
+            | State::Stopping { .. }
+            | State::Killing { .. }
+            | State::Gone { .. } => Effect::Stale,
+        }
+    }
+
+    /// Nothing that it has can be finished. Requests are at fault as much as the worker, so this is no failure.
+    pub(super) fn deadlocked(&mut self, context: &mut Context) -> Effect {
+        match self.state {
+            State::Ready { .. } | State::Retiring { .. } => {
+                self.terminate(End::ours(Cause::Deadlock), true, context);
+                Effect::Taken
+            }
+            State::Starting { .. }
+            | State::Stopping { .. }
+            | State::Killing { .. }
+            | State::Gone { .. } => Effect::Stale,
+        }
+    }
+
     /// A program that can do nothing but break the protocol must not be started as often as requests come: breaking it
     /// before the first request was served is a failure.
     pub(super) fn broke(&mut self, context: &mut Context) -> Effect {

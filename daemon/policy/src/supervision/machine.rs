@@ -21,6 +21,8 @@ use crate::{PoolId, Time, WorkerId};
 pub struct Supervision {
     pools: BTreeMap<PoolId, Pool>,
     phase: Phase,
+    /// `maximum-processes`; 0: no limit.
+    maximum_processes: u32,
     ignored: u64,
     context: Context,
 }
@@ -46,9 +48,15 @@ impl Supervision {
         Self {
             pools: BTreeMap::new(),
             phase: Phase::Running,
+            maximum_processes: 0,
             ignored: 0,
             context: Context::new(seed),
         }
+    }
+
+    /// `maximum-processes`: the most workers of all pools together; 0: no limit.
+    pub const fn set_maximum_processes(&mut self, maximum: u32) {
+        self.maximum_processes = maximum;
     }
 
     /// Takes in what happened.
@@ -59,6 +67,12 @@ impl Supervision {
             Event::PoolChanged { pool, settings } => {
                 self.tell_pool(pool, |pool, _| pool.change(settings))
             }
+            Event::PoolRemoved { .. }
+            | Event::PoolStopped { .. }
+            | Event::PoolStarted { .. }
+            | Event::PoolScaled { .. }
+            | Event::PoolUsed { .. }
+            | Event::WorkerRecovered { .. } => false,
             Event::ReloadRequested { pool } => self.tell_pool(pool, Pool::reload),
             Event::StopRequested { deadline } => self.stop(deadline),
             Event::FastStopRequested => self.stop_fast(),
@@ -70,6 +84,8 @@ impl Supervision {
             Event::WorkerTired { worker, cause } => {
                 self.tell_worker(worker, |life, context| life.tired(cause, context))
             }
+            Event::WorkerShed { worker } => self.tell_worker(worker, Life::shed),
+            Event::WorkerDeadlocked { worker } => self.tell_worker(worker, Life::deadlocked),
             Event::RequestTimedOut { worker } => self.tell_worker(worker, Life::request_timed_out),
             Event::WorkerBroke { worker } => self.tell_worker(worker, Life::broke),
             Event::WorkerDrained { worker } => self.tell_worker(worker, Life::drained),

@@ -28,4 +28,4 @@ mod vocabulary;
 
 pub use machine::Supervision;
 pub use snapshot::{PoolSnapshot, Snapshot, WorkerSnapshot, WorkerState};
-pub use vocabulary::{Action, Cause, Event, Exit, Settings};
+pub use vocabulary::{Action, Cause, Event, Exit, Scale, Settings};

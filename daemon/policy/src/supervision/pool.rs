@@ -222,8 +222,10 @@ impl Pool {
             state: self.state,
             generation: self.accepted.generation,
             newest: self.newest,
+            minimum: self.accepted.settings.scale.minimum,
+            maximum: self.accepted.settings.scale.maximum,
             wanted: match self.phase {
-                Phase::Running => self.accepted.settings.processes,
+                Phase::Running => self.accepted.settings.scale.minimum,
                 Phase::Draining | Phase::Stopped => 0,
             },
         }
@@ -313,7 +315,11 @@ impl Pool {
         let Some(plan) = self.candidate.clone() else {
             return;
         };
-        let wanted = plan.settings.processes.min(self.accepted.settings.surge);
+        let wanted = plan
+            .settings
+            .scale
+            .minimum
+            .min(self.accepted.settings.surge);
         let started = self.count(|life| life.generation() == plan.generation);
         let room = self.room().saturating_sub(self.workers.len());
         for _ in 0..size(wanted).saturating_sub(started).min(room) {
@@ -446,7 +452,7 @@ impl Pool {
     }
 
     fn processes(&self) -> usize {
-        size(self.accepted.settings.processes)
+        size(self.accepted.settings.scale.minimum)
     }
 
     /// The most live workers that a start may lead to.

@@ -28,7 +28,11 @@ pub struct PoolSnapshot {
     pub generation: Generation,
     /// The newest generation asked for; above `generation` while it has no ready worker, or was abandoned.
     pub newest: Generation,
-    /// Workers wanted; 0 once the daemon stops.
+    /// The fewest workers by its scale.
+    pub minimum: u32,
+    /// The most workers by its scale.
+    pub maximum: u32,
+    /// Workers wanted; 0 while it is stopped.
     pub wanted: u32,
 }
 

@@ -9,9 +9,11 @@ use crate::{Backoff, Generation, Limit, PoolId, PoolState, Time, WorkerId};
 /// The keys of a pool that supervision needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// `processes`: ready workers wanted; at least 1.
-    pub processes: u32,
-    /// `reload.surge`: workers above `processes` while a voluntary replacement is under way; at least 1.
+    /// `processes`, or `scale`: how many ready workers are wanted.
+    pub scale: Scale,
+    /// `threads`: how many requests a worker takes at a time; at least 1.
+    pub threads: u32,
+    /// `reload.surge`: workers above those wanted while a voluntary replacement is under way; at least 1.
     pub surge: u32,
     /// `startup-timeout`: launch to ready.
     pub startup_timeout: Limit,
@@ -21,6 +23,10 @@ pub struct Settings {
     pub eviction_timeout: Limit,
     /// `shutdown-timeout`: from the stop-signal to KILL.
     pub shutdown_timeout: Duration,
+    /// `restart-interval`: a worker that has been ready for this long, less a jitter, has had its day.
+    pub restart_interval: Limit,
+    /// `interrupt-timeout`: a worker whose request timed out is interrupted, and serves on if it comes back within this; zero: off.
+    pub interrupt_timeout: Duration,
     /// `backoff-initial`, `backoff-maximum`.
     pub backoff: Backoff,
     /// `service`: a worker that has run this long is ready, and has shown its health; it gets no requests that could show it.
@@ -28,6 +34,35 @@ pub struct Settings {
     /// The pool's first worker starts alone, the others when it is ready: a mistake that all would make is told once. For somebody
     /// who waits at a terminal; a daemon starts all at once.
     pub first_alone: bool,
+}
+
+/// How many ready workers a pool is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scale {
+    /// `minimum`: never fewer; 0: started when requests come.
+    pub minimum: u32,
+    /// `maximum`: never more; at least 1, and at least `minimum`.
+    pub maximum: u32,
+    /// `spare`: idle ones above those that are busy.
+    pub spare: u32,
+}
+
+impl Scale {
+    /// `processes`: always as many.
+    #[must_use]
+    pub const fn of(processes: u32) -> Self {
+        Self {
+            minimum: processes,
+            maximum: processes,
+            spare: 0,
+        }
+    }
+
+    /// There is one number only, so nobody needs to tell how many are used.
+    #[must_use]
+    pub const fn is_static(self) -> bool {
+        self.minimum == self.maximum
+    }
 }
 
 /// Why a worker's life ended or is to end (manual, section 8: causes of exits).
@@ -129,6 +164,8 @@ pub enum Exit {
     Code(i32),
     /// Ended by a signal.
     Signal(i32),
+    /// Ended by the kernel for want of memory.
+    OutOfMemory,
 }
 
 impl From<Exit> for Cause {
@@ -136,6 +173,7 @@ impl From<Exit> for Cause {
         match exit {
             Exit::Code(status) => Self::ExitCode(status),
             Exit::Signal(signal) => Self::Signal(signal),
+            Exit::OutOfMemory => Self::OutOfMemory,
         }
     }
 }
@@ -156,6 +194,38 @@ pub enum Event {
         pool: PoolId,
         /// Its keys.
         settings: Settings,
+    },
+    /// The configuration is without the pool: its workers are to finish within `eviction-timeout`. Ends with
+    /// [`Action::ForgetPool`].
+    PoolRemoved {
+        /// The pool.
+        pool: PoolId,
+    },
+    /// An operator stops the pool: its workers are to finish, and none is started until [`Event::PoolStarted`].
+    PoolStopped {
+        /// The pool.
+        pool: PoolId,
+    },
+    /// An operator starts the pool that was stopped.
+    PoolStarted {
+        /// The pool.
+        pool: PoolId,
+    },
+    /// An operator wants another scale, until the next reload.
+    PoolScaled {
+        /// The pool.
+        pool: PoolId,
+        /// How many workers.
+        scale: Scale,
+    },
+    /// The relay tells how the pool is used. Only of pools whose scale is not static.
+    PoolUsed {
+        /// The pool.
+        pool: PoolId,
+        /// The most workers that were busy at once since the last report's window began.
+        busy: u32,
+        /// Requests that have waited for `scale.queue-wait`, or that wait where there is no worker at all.
+        waiting: u32,
     },
     /// A new generation is asked for (`stockade reload`, HUP). During a reload: that one is given up for a newer.
     ReloadRequested {
@@ -198,8 +268,24 @@ pub enum Event {
         /// Of what; see [`Cause::is_wear`].
         cause: Cause,
     },
-    /// A request of this worker took too long; the host has its 504, or a response that was cut, the worker is given no more requests.
+    /// The relay has taken the worker, which was idle, out of rotation (after [`Action::ShedWorkers`]).
+    WorkerShed {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A request of this worker took too long; the host has its 504, or a response that was cut. Its slot is given no
+    /// more requests until it is free again.
     RequestTimedOut {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Every slot of this worker whose request had timed out is free again.
+    WorkerRecovered {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The worker's interpreter has not answered for `deadlock-timeout`.
+    WorkerDeadlocked {
         /// The worker.
         worker: WorkerId,
     },
@@ -239,6 +325,18 @@ pub enum Action {
     OfferWorker {
         /// The worker.
         worker: WorkerId,
+    },
+    /// Interrupt the requests of this worker that timed out. Comes back as `WorkerRecovered`, or never.
+    InterruptWorker {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Let the relay take up to so many idle workers out of rotation. Comes back as a `WorkerShed` each.
+    ShedWorkers {
+        /// The pool.
+        pool: PoolId,
+        /// How many, at least 1.
+        count: u32,
     },
     /// Let the relay give it no more requests, and say `WorkerDrained` when it has none.
     RetireWorker {
@@ -296,6 +394,11 @@ pub enum Action {
         generation: Generation,
         /// What its worker died of.
         cause: Cause,
+    },
+    /// The last worker of a pool that was removed is gone: its number is nobody's from here on.
+    ForgetPool {
+        /// The pool.
+        pool: PoolId,
     },
     /// Stop accepting; answer what is queued and running; say `RelayDrained`.
     DrainRelay,

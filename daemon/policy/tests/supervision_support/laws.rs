@@ -108,7 +108,15 @@ impl Laws {
                     worker.ended = true;
                 }
             }
-            Event::RelayDrained
+            Event::PoolRemoved { .. }
+            | Event::PoolStopped { .. }
+            | Event::PoolStarted { .. }
+            | Event::PoolScaled { .. }
+            | Event::PoolUsed { .. }
+            | Event::WorkerShed { .. }
+            | Event::WorkerRecovered { .. }
+            | Event::WorkerDeadlocked { .. }
+            | Event::RelayDrained
             | Event::WorkerLaunched { .. }
             | Event::WorkerReady { .. }
             | Event::WorkerTired { .. }
@@ -159,6 +167,9 @@ impl Laws {
                 assert!(!pool.ready_once.contains(&generation), "it served");
                 assert_ne!(pool.accepted, generation, "the old one serves on");
             }
+            Action::InterruptWorker { .. }
+            | Action::ShedWorkers { .. }
+            | Action::ForgetPool { .. } => {}
             Action::DrainRelay => {
                 assert!(!self.drained && self.stop.is_some(), "drained twice");
                 self.drained = true;
@@ -311,7 +322,7 @@ impl Laws {
         let accepted = pool.settings[&pool.accepted].clone();
         // 1
         assert!(
-            live < size(accepted.processes + accepted.surge),
+            live < size(accepted.scale.minimum + accepted.surge),
             "no room for {worker}"
         );
         assert!(
@@ -360,7 +371,7 @@ impl Laws {
         let worker = self.tell(id, Told::Retire, now);
         assert!(worker.offered);
         let pool = worker.pool;
-        let wanted = size(self.accepted(pool).processes);
+        let wanted = size(self.accepted(pool).scale.minimum);
         if cause.is_wanted() {
             // 9: who goes for our sake leaves enough behind
             assert!(self.ready(pool) >= wanted, "retired {id} below the minimum");
@@ -441,7 +452,7 @@ impl Laws {
             useful.iter().all(|of| *of == generation),
             "older ones serve"
         );
-        assert!(self.ready(id) >= size(self.accepted(id).processes));
+        assert!(self.ready(id) >= size(self.accepted(id).scale.minimum));
         let pool = self.pool(id);
         assert_eq!(pool.accepted, generation);
         assert!(pool.finished.insert(generation), "finished twice");

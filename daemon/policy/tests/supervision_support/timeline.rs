@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use stockade_policy::supervision::{Action, Cause, Event, Exit, Settings, Supervision};
+use stockade_policy::supervision::{Action, Cause, Event, Exit, Scale, Settings, Supervision};
 use stockade_policy::{Backoff, Limit, PoolId, Time, WorkerId};
 
 const DAEMON_SHUTDOWN: Duration = Duration::from_secs(30);
@@ -113,12 +113,15 @@ fn parse(text: &str, now: Time) -> Event {
 /// The manual's defaults, but for one process and what the words say (in milliseconds, `off`: none).
 fn settings(words: &[&str]) -> Settings {
     let mut settings = Settings {
-        processes: 1,
+        scale: Scale::of(1),
+        threads: 1,
         surge: 1,
         startup_timeout: Limit::of(Duration::from_secs(15)),
         graceful_timeout: Limit::of(Duration::from_secs(65)),
         eviction_timeout: Limit::of(Duration::from_secs(40)),
         shutdown_timeout: Duration::from_secs(5),
+        restart_interval: Limit::OFF,
+        interrupt_timeout: Duration::ZERO,
         backoff: Backoff {
             initial: Duration::from_millis(500),
             maximum: Duration::from_secs(60),
@@ -131,7 +134,7 @@ fn settings(words: &[&str]) -> Settings {
         match key {
             "first-alone" => settings.first_alone = true,
             "ready-after" => settings.ready_after = millis,
-            "processes" => settings.processes = value.parse().expect(value),
+            "processes" => settings.scale = Scale::of(value.parse().expect(value)),
             "surge" => settings.surge = value.parse().expect(value),
             "startup" => settings.startup_timeout = Limit(millis),
             "graceful" => settings.graceful_timeout = Limit(millis),
@@ -185,6 +188,9 @@ fn name(action: &Action) -> String {
             generation,
             cause,
         } => format!("abandon-reload g{generation} {cause}{}", of(pool)),
+        Action::InterruptWorker { worker } => format!("interrupt {worker}"),
+        Action::ShedWorkers { pool, count } => format!("shed {count}{}", of(pool)),
+        Action::ForgetPool { pool } => format!("forget-pool{}", of(pool)),
         Action::DrainRelay => "drain-relay".to_owned(),
         Action::Finish => "finish".to_owned(),
     }

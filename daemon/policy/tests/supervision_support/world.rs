@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stockade_policy::supervision::{Action, Cause, Event, Exit, Settings, Supervision};
+use stockade_policy::supervision::{Action, Cause, Event, Exit, Scale, Settings, Supervision};
 use stockade_policy::{Backoff, Generation, Limit, PoolId, Random, Time, WorkerId};
 
 use crate::laws::Laws;
@@ -312,6 +312,9 @@ impl World {
             | Action::ReportPool { .. }
             | Action::FinishReload { .. }
             | Action::AbandonReload { .. }
+            | Action::InterruptWorker { .. }
+            | Action::ShedWorkers { .. }
+            | Action::ForgetPool { .. }
             | Action::DrainRelay
             | Action::Finish => {}
         }
@@ -402,7 +405,8 @@ impl World {
             }
         };
         Settings {
-            processes: u32::try_from(1 + self.below(5)).expect("few"),
+            scale: Scale::of(u32::try_from(1 + self.below(5)).expect("few")),
+            threads: 1,
             surge: u32::try_from(1 + self.below(3)).expect("few"),
             // long enough for a good program
             startup_timeout: Limit(
@@ -417,6 +421,8 @@ impl World {
             } else {
                 seconds(self, 8)
             },
+            restart_interval: Limit::OFF,
+            interrupt_timeout: Duration::ZERO,
             backoff: Backoff {
                 initial: Duration::from_millis(500),
                 maximum: Duration::from_secs(60),

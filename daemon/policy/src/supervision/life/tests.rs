@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
-use crate::Backoff;
+use crate::{Backoff, supervision::Scale};
 
 /// What each event does in each state: the effect, the state after it, the actions. `-`: nothing at all.
 #[rustfmt::skip]
@@ -226,6 +226,9 @@ fn actions(context: &mut Context) -> String {
             | Action::ReportPool { .. }
             | Action::FinishReload { .. }
             | Action::AbandonReload { .. }
+            | Action::InterruptWorker { .. }
+            | Action::ShedWorkers { .. }
+            | Action::ForgetPool { .. }
             | Action::DrainRelay
             | Action::Finish => panic!("not a life's action: {action:?}"),
         };
@@ -237,12 +240,15 @@ fn actions(context: &mut Context) -> String {
 
 const fn settings() -> Settings {
     Settings {
-        processes: 1,
+        scale: Scale::of(1),
+        threads: 1,
         surge: 1,
         startup_timeout: Limit::of(Duration::from_secs(15)),
         graceful_timeout: Limit::of(Duration::from_secs(65)),
         eviction_timeout: Limit::of(Duration::from_secs(30)),
         shutdown_timeout: Duration::from_secs(5),
+        restart_interval: Limit::OFF,
+        interrupt_timeout: Duration::ZERO,
         backoff: Backoff {
             initial: Duration::from_millis(500),
             maximum: Duration::from_secs(60),
