@@ -12,6 +12,9 @@ use crate::{Random, Time, WorkerId};
 pub(super) struct Context {
     now: Time,
     last_worker: u64,
+    last_place: u64,
+    /// How many more workers may be started; None: any number.
+    room: Option<u32>,
     pub(super) random: Random,
     actions: VecDeque<Action>,
 }
@@ -21,6 +24,8 @@ impl Context {
         Self {
             now: Time::new(core::time::Duration::ZERO),
             last_worker: 0,
+            last_place: 0,
+            room: None,
             random: Random::new(seed),
             actions: VecDeque::new(),
         }
@@ -39,6 +44,38 @@ impl Context {
     pub(super) const fn new_worker(&mut self) -> WorkerId {
         self.last_worker = self.last_worker.saturating_add(1);
         WorkerId(self.last_worker)
+    }
+
+    /// A place behind all others that wait for room.
+    pub(super) const fn new_place(&mut self) -> u64 {
+        self.last_place = self.last_place.saturating_add(1);
+        self.last_place
+    }
+
+    /// Room is given worker by worker, or there is no end of it.
+    pub(super) fn limit(&mut self, limited: bool) {
+        self.room = limited.then_some(0);
+    }
+
+    /// One worker may be started.
+    pub(super) const fn give_room(&mut self) {
+        self.room = Some(1);
+    }
+
+    pub(super) const fn is_limited(&self) -> bool {
+        self.room.is_some()
+    }
+
+    /// Whether a worker may be started; it is.
+    pub(super) const fn take_room(&mut self) -> bool {
+        match self.room {
+            None => true,
+            Some(0) => false,
+            Some(room) => {
+                self.room = Some(room.saturating_sub(1));
+                true
+            }
+        }
     }
 
     pub(super) fn act(&mut self, action: Action) {

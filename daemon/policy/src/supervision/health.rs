@@ -59,6 +59,11 @@ impl Health {
         *self = Self::default();
     }
 
+    /// The next start decides whether it is failing.
+    pub(super) fn give_another_chance(&mut self) {
+        self.failures = self.failures.min(FAILING - 1);
+    }
+
     /// Whether one more may be started while `starting` are on their way.
     pub(super) fn may_start(&self, starting: usize, now: Time) -> bool {
         self.not_before <= now && (!self.probing || starting == 0)

@@ -1,12 +1,12 @@
 //! One worker's life, from its start until its process is gone.
 //!
 //! ```text
-//!            ready          told to go,         drained, or       shutdown-timeout
+//!            ready          told to go, shed,   drained, or       shutdown-timeout
 //!                           timed out, broke    its deadline
 //! Starting ─────────▶ Ready ────────▶ Retiring ────────▶ Stopping ────────▶ Killing ─┐ every 5 s
 //!    │                  │                │                 ▲  │                │ ▲───┘
 //!    ├── startup-timeout, broke, no longer wanted ─────────┤  │                │
-//!    │                  └── the daemon stops ──────────────┘  │                │
+//!    │                  └── the daemon stops, deadlocked ──┘  │                │
 //!    └───────┬──────────┴────────┬───────┴────────────────────┴────────────────┴──▶ Gone
 //!      launch failed     exited, in any state                 (fast stop: from any state to Killing)
 //! ```
@@ -18,8 +18,13 @@ use core::{mem, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Cause, Exit, Settings, WorkerSnapshot, WorkerState, context::Context};
+pub(super) use self::state::End;
+use self::state::State;
+use super::{Action, Cause, Exit, Settings, context::Context};
 use crate::{Generation, Limit, PoolId, Time, WorkerId};
+
+mod asked;
+mod state;
 
 /// A process that KILL did not end at once (it hangs in the kernel) is sent it again after this long.
 const KILL_AGAIN: Duration = Duration::from_secs(5);
@@ -36,50 +41,12 @@ pub(super) enum Effect {
     Ready,
     /// It has served its first request.
     Served,
+    /// The relay has let go of it: it retires.
+    Shed,
     /// It became ready, and that is all that can be asked of it.
     Proven,
     /// It failed, and is gone or on its way.
     Failed(Cause),
-}
-
-/// Why it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct End {
-    pub(super) cause: Cause,
-    /// Before its first request, and nobody had asked for it.
-    pub(super) failed: bool,
-}
-
-impl End {
-    const fn ours(cause: Cause) -> Self {
-        Self {
-            cause,
-            failed: false,
-        }
-    }
-
-    const fn failure(cause: Cause) -> Self {
-        Self {
-            cause,
-            failed: true,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum State {
-    /// Being launched, or loading the application.
-    Starting { deadline: Option<Time> },
-    /// Given requests by the relay. `tired`: it has had its day and waits for its replacement.
-    Ready { tired: Option<Cause> },
-    /// Finishing what it has.
-    Retiring { end: End, deadline: Option<Time> },
-    /// The stop-signal was sent.
-    Stopping { end: End, deadline: Time },
-    /// KILL was sent.
-    Killing { end: End, again: Time },
-    /// Its process is gone: to be forgotten.
-    Gone { end: End },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,6 +64,8 @@ pub(super) struct Life {
     served: bool,
     /// When a worker that can be asked nothing is ready.
     proof: Option<Time>,
+    /// When it has been ready for `restart-interval`.
+    worn: Option<Time>,
     state: State,
 }
 
@@ -124,6 +93,7 @@ impl Life {
             launched: false,
             served: false,
             proof: None,
+            worn: None,
             state: State::Starting {
                 deadline: settings.startup_timeout.deadline(context.now()),
             },
@@ -165,7 +135,8 @@ impl Life {
         match self.state {
             State::Starting { .. } => {
                 self.launched = true;
-                self.enter(State::Ready { tired: None }, context);
+                self.enter(State::READY, context);
+                self.worn = self.wears_out(context);
                 context.act(Action::OfferWorker {
                     worker: self.worker,
                 });
@@ -204,7 +175,7 @@ impl Life {
     /// It has had its day. The first reason stands.
     pub(super) fn tired(&mut self, cause: Cause, _context: &mut Context) -> Effect {
         match &mut self.state {
-            State::Ready { tired } if tired.is_none() && cause.is_wear() => {
+            State::Ready { tired, .. } if tired.is_none() && cause.is_wear() => {
                 *tired = Some(cause);
                 Effect::Taken
             }
@@ -217,14 +188,39 @@ impl Life {
         }
     }
 
-    /// The request is at fault as much as the worker, so this is no failure, first request or not.
+    /// The request is at fault as much as the worker, so this is no failure, first request or not. A worker that can be
+    /// interrupted may serve on: the first of its requests that timed out says until when it has to come back.
     pub(super) fn request_timed_out(&mut self, context: &mut Context) -> Effect {
-        match self.state {
-            State::Ready { .. } => {
+        let timeout = self.settings.interrupt_timeout;
+        match &mut self.state {
+            State::Ready { .. } if timeout.is_zero() => {
                 self.retire(Cause::RequestTimeout, context);
                 Effect::Taken
             }
+            State::Ready { interrupted, .. } => {
+                interrupted.get_or_insert(context.now().after(timeout));
+                context.act(Action::InterruptWorker {
+                    worker: self.worker,
+                });
+                Effect::Taken
+            }
             State::Starting { .. }
+            | State::Retiring { .. }
+            | State::Stopping { .. }
+            | State::Killing { .. }
+            | State::Gone { .. } => Effect::Stale,
+        }
+    }
+
+    /// It came back from all that it was interrupted for.
+    pub(super) const fn recovered(&mut self, _context: &mut Context) -> Effect {
+        match &mut self.state {
+            State::Ready { interrupted, .. } if interrupted.is_some() => {
+                *interrupted = None;
+                Effect::Taken
+            }
+            State::Starting { .. }
+            | State::Ready { .. }
             | State::Retiring { .. }
             | State::Stopping { .. }
             | State::Killing { .. }
@@ -237,7 +233,7 @@ impl Life {
         match self.state {
             State::Ready { .. } => {
                 self.retire(Cause::ScaledDown, context);
-                Effect::Taken
+                Effect::Shed
             }
             State::Starting { .. }
             | State::Retiring { .. }
@@ -345,7 +341,15 @@ impl Life {
                 self.enter_killing(end, context);
                 Effect::Taken
             }
-            State::Ready { .. } | State::Gone { .. } => Effect::Stale,
+            State::Ready {
+                interrupted: Some(deadline),
+                ..
+            } if deadline <= context.now() => {
+                self.retire(Cause::RequestTimeout, context);
+                Effect::Taken
+            }
+            State::Ready { .. } => self.tired(Cause::RestartInterval, context),
+            State::Gone { .. } => Effect::Stale,
         }
     }
 
@@ -385,97 +389,17 @@ impl Life {
         }
     }
 
-    // What its pool asks it.
-
-    pub(super) const fn generation(&self) -> Generation {
-        self.generation
-    }
-
-    pub(super) const fn started(&self) -> Time {
-        self.started
-    }
-
-    pub(super) const fn is_starting(&self) -> bool {
-        matches!(self.state, State::Starting { .. })
-    }
-
-    pub(super) const fn is_ready(&self) -> bool {
-        matches!(self.state, State::Ready { .. })
-    }
-
-    /// It serves, or will: it counts towards `processes`.
-    pub(super) const fn is_useful(&self) -> bool {
-        self.is_starting() || self.is_ready()
-    }
-
-    /// Of what it is tired: it serves, and a replacement is due.
-    pub(super) const fn is_tired_of(&self) -> Option<Cause> {
-        match self.state {
-            State::Ready { tired } => tired,
-            State::Starting { .. }
-            | State::Retiring { .. }
-            | State::Stopping { .. }
-            | State::Killing { .. }
-            | State::Gone { .. } => None,
-        }
-    }
-
-    pub(super) const fn is_tired(&self) -> bool {
-        self.is_tired_of().is_some()
-    }
-
-    /// What it goes for, while it goes.
-    pub(super) const fn leaving(&self) -> Option<Cause> {
-        match self.state {
-            State::Retiring { end, .. }
-            | State::Stopping { end, .. }
-            | State::Killing { end, .. } => Some(end.cause),
-            State::Starting { .. } | State::Ready { .. } | State::Gone { .. } => None,
-        }
-    }
-
-    /// How it ended, once its process is gone.
-    pub(super) const fn end(&self) -> Option<End> {
-        match self.state {
-            State::Gone { end } => Some(end),
-            State::Starting { .. }
-            | State::Ready { .. }
-            | State::Retiring { .. }
-            | State::Stopping { .. }
-            | State::Killing { .. } => None,
-        }
-    }
-
-    /// When [`Life::expire`] has something to do.
-    pub(super) fn deadline(&self) -> Option<Time> {
-        match self.state {
-            State::Starting { deadline } => deadline.into_iter().chain(self.proof).min(),
-            State::Retiring { deadline, .. } => deadline,
-            State::Stopping { deadline, .. } => Some(deadline),
-            State::Killing { again, .. } => Some(again),
-            State::Ready { .. } | State::Gone { .. } => None,
-        }
-    }
-
-    pub(super) const fn snapshot(&self) -> WorkerSnapshot {
-        WorkerSnapshot {
-            id: self.worker,
-            pool: self.pool,
-            state: match self.state {
-                State::Starting { .. } => WorkerState::Starting,
-                State::Ready { .. } => WorkerState::Ready,
-                State::Retiring { .. } => WorkerState::Retiring,
-                State::Stopping { .. } | State::Killing { .. } | State::Gone { .. } => {
-                    WorkerState::Stopping
-                }
-            },
-            generation: self.generation,
-            started: self.started,
-            since: self.since,
-        }
-    }
-
     // How it moves.
+
+    /// When it will have been ready for `restart-interval`, less up to a tenth: workers that started together are not to
+    /// go together.
+    fn wears_out(&self, context: &mut Context) -> Option<Time> {
+        let interval = self.settings.restart_interval.0?;
+        let tenth = interval.checked_div(10).unwrap_or_default().as_nanos();
+        let tenth = u64::try_from(tenth).unwrap_or(u64::MAX);
+        let jitter = Duration::from_nanos(context.random.below(tenth));
+        Some(context.now().after(interval.saturating_sub(jitter)))
+    }
 
     fn let_finish(&mut self, end: End, limit: Limit, context: &mut Context) {
         let deadline = limit.deadline(context.now());
@@ -506,20 +430,11 @@ impl Life {
 
     /// The only way from one state into another.
     fn enter(&mut self, next: State, context: &Context) {
-        let legal = match (&self.state, &next) {
-            (_, State::Starting { .. }) | (State::Gone { .. }, _) => false,
-            (state, State::Ready { .. }) => matches!(state, State::Starting { .. }),
-            (state, State::Retiring { .. }) => matches!(state, State::Ready { .. }),
-            (state, State::Stopping { .. }) => matches!(
-                state,
-                State::Starting { .. } | State::Ready { .. } | State::Retiring { .. }
-            ),
-            (_, State::Killing { .. } | State::Gone { .. }) => true,
-        };
         assert!(
-            legal,
+            self.state.leads_to(&next),
             "worker {} cannot go from {:?} to {next:?}",
-            self.worker, self.state
+            self.worker,
+            self.state
         );
         self.state = next;
         self.since = context.now();

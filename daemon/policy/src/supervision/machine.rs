@@ -19,12 +19,12 @@ use crate::{PoolId, Time, WorkerId};
 /// All pools and their workers. See the [module](super) for what it decides.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Supervision {
-    pools: BTreeMap<PoolId, Pool>,
+    pub(super) pools: BTreeMap<PoolId, Pool>,
     phase: Phase,
-    /// `maximum-processes`; 0: no limit.
-    maximum_processes: u32,
+    /// 0: no limit.
+    pub(super) maximum_processes: u32,
     ignored: u64,
-    context: Context,
+    pub(super) context: Context,
 }
 
 /// How far the daemon is on its way out.
@@ -54,11 +54,6 @@ impl Supervision {
         }
     }
 
-    /// `maximum-processes`: the most workers of all pools together; 0: no limit.
-    pub const fn set_maximum_processes(&mut self, maximum: u32) {
-        self.maximum_processes = maximum;
-    }
-
     /// Takes in what happened.
     pub fn handle(&mut self, event: Event, now: Time) {
         self.context.advance(now);
@@ -67,12 +62,17 @@ impl Supervision {
             Event::PoolChanged { pool, settings } => {
                 self.tell_pool(pool, |pool, _| pool.change(settings))
             }
-            Event::PoolRemoved { .. }
-            | Event::PoolStopped { .. }
-            | Event::PoolStarted { .. }
-            | Event::PoolScaled { .. }
-            | Event::PoolUsed { .. }
-            | Event::WorkerRecovered { .. } => false,
+            Event::PoolRemoved { pool } => self.tell_pool(pool, Pool::remove),
+            Event::PoolStopped { pool } => self.tell_pool(pool, Pool::halt),
+            Event::PoolStarted { pool } => self.tell_pool(pool, Pool::resume),
+            Event::PoolScaled { pool, scale } => {
+                self.tell_pool(pool, |pool, _| pool.scale_to(scale))
+            }
+            Event::PoolUsed {
+                pool,
+                busy,
+                waiting,
+            } => self.tell_pool(pool, |pool, _| pool.used(busy, waiting)),
             Event::ReloadRequested { pool } => self.tell_pool(pool, Pool::reload),
             Event::StopRequested { deadline } => self.stop(deadline),
             Event::FastStopRequested => self.stop_fast(),
@@ -85,6 +85,7 @@ impl Supervision {
                 self.tell_worker(worker, |life, context| life.tired(cause, context))
             }
             Event::WorkerShed { worker } => self.tell_worker(worker, Life::shed),
+            Event::WorkerRecovered { worker } => self.tell_worker(worker, Life::recovered),
             Event::WorkerDeadlocked { worker } => self.tell_worker(worker, Life::deadlocked),
             Event::RequestTimedOut { worker } => self.tell_worker(worker, Life::request_timed_out),
             Event::WorkerBroke { worker } => self.tell_worker(worker, Life::broke),
@@ -104,7 +105,10 @@ impl Supervision {
         self.context.advance(now);
         for pool in self.pools.values_mut() {
             pool.expire(&mut self.context);
+            pool.reconcile(&mut self.context);
         }
+        self.forget_pools();
+        self.share_room();
         if let Phase::Draining { deadline } = self.phase
             && deadline <= self.context.now()
         {
@@ -146,22 +150,26 @@ impl Supervision {
         if self.phase != Phase::Running || self.pools.contains_key(&id) {
             return false;
         }
-        let mut pool = Pool::new(id, settings, &mut self.context);
-        pool.reconcile(&mut self.context);
+        let pool = Pool::new(id, settings, &mut self.context);
         self.pools.insert(id, pool);
+        self.settle(id);
         true
     }
 
-    fn tell_pool(&mut self, id: PoolId, tell: impl FnOnce(&mut Pool, &mut Context)) -> bool {
+    fn tell_pool(
+        &mut self,
+        id: PoolId,
+        tell: impl FnOnce(&mut Pool, &mut Context) -> bool,
+    ) -> bool {
         let Some(pool) = self.pools.get_mut(&id) else {
             return false;
         };
         if self.phase != Phase::Running {
             return false;
         }
-        tell(pool, &mut self.context);
-        pool.reconcile(&mut self.context);
-        true
+        let taken = tell(pool, &mut self.context);
+        self.settle(id);
+        taken
     }
 
     fn tell_worker(
@@ -169,12 +177,35 @@ impl Supervision {
         worker: WorkerId,
         tell: impl FnOnce(&mut Life, &mut Context) -> Effect,
     ) -> bool {
-        let Some(pool) = self.pools.values_mut().find(|pool| pool.has(worker)) else {
+        let mut pools = self.pools.iter_mut();
+        let Some((&id, pool)) = pools.find(|(_, pool)| pool.has(worker)) else {
             return false;
         };
         let taken = pool.tell(worker, tell, &mut self.context);
-        pool.reconcile(&mut self.context);
+        self.settle(id);
         taken
+    }
+
+    /// Something happened to a pool.
+    fn settle(&mut self, id: PoolId) {
+        if let Some(pool) = self.pools.get_mut(&id) {
+            pool.reconcile(&mut self.context);
+            if pool.is_over() {
+                self.forget_pools();
+            }
+        }
+        self.share_room();
+    }
+
+    fn forget_pools(&mut self) {
+        let context = &mut self.context;
+        self.pools.retain(|id, pool| {
+            let over = pool.is_over();
+            if over {
+                context.act(Action::ForgetPool { pool: *id });
+            }
+            !over
+        });
     }
 
     fn stop(&mut self, deadline: Time) -> bool {
@@ -219,7 +250,7 @@ impl Supervision {
     }
 
     fn finish_when_empty(&mut self) {
-        if self.phase == Phase::Stopping && self.pools.values().all(Pool::is_empty) {
+        if self.phase == Phase::Stopping && self.pools.values().all(|pool| pool.live() == 0) {
             self.phase = Phase::Finished;
             self.context.act(Action::Finish);
         }

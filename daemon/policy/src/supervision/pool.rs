@@ -1,29 +1,37 @@
-//! One pool: how many workers, of which generation, and which of them may go.
+//! One pool: what it is told, and what becomes of its workers.
 //!
-//! Everything that happens to a worker ends in [`Pool::reconcile`], which compares what there is with what is wanted:
+//! Everything that happens to a worker ends in [`Pool::reconcile`] (`balance`), which compares what there is with what is
+//! wanted:
 //!
-//! - **Useful** workers are those that serve or will. The pool keeps `processes` of them; one that dies, breaks the
-//!   protocol or times out is no longer useful and is made up for at once (or after the backoff, see `health`).
+//! - **Wanted** are as many as `demand` says: `processes`, or within `scale` what is used.
+//! - **Useful** workers are those that serve or will. One that dies, breaks the protocol or times out is no longer
+//!   useful and is made up for at once (or after the backoff, see `health`), while it is wanted.
 //! - **Outdated** workers serve, but are of an older generation or tired (`maximum-requests` and the like). Their replacements come
-//!   first: one outdated worker is retired for each worker that is ready above `processes`, never more. A reload
+//!   first: one outdated worker is retired for each worker that is ready above those wanted, never more. A reload
 //!   replaces `surge` at a time, all else one.
-//! - **Live** workers are all that are not gone. No start takes them above `processes` + `surge`: when workers that
+//! - **Live** workers are all that are not gone. No start takes them above the most of the scale + `surge`: when workers that
 //!   go slowly fill that room, whatever was to be started waits for them, voluntary or not.
+//! - What is ready above those wanted is **shed**: the relay is asked for idle ones (`shedding`).
 //!
-//! A generation that is asked for is a **candidate** until its first worker is ready. Only then its settings count and
-//! older workers are outdated; until then the pool is kept up with the generation that serves. A candidate whose worker
-//! fails is abandoned. A pool that is down (no worker ready, the last ones failed) has nothing to go back to: there
-//! the new generation takes over at once and is never abandoned; if it fails too, the pool is reported as failing.
+//! A generation that is asked for is a **candidate** until its first worker is ready (`generations`).
+//!
+//! A pool **on demand** (`minimum` 0) at rest has no worker and is serving: a request is enough. When it is failing and
+//! nobody asks for it, it is not tried; when its backoff is over the next request may try it again.
+
+mod balance;
+mod generations;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Cause, PoolSnapshot, Settings, WorkerSnapshot,
+    Action, Cause, PoolSnapshot, Scale, Settings, WorkerSnapshot,
     context::Context,
+    demand::{Demand, Supply},
     health::Health,
     life::{Effect, Life},
+    shedding::Shedding,
 };
 use crate::{Generation, PoolId, PoolState, Time, WorkerId};
 
@@ -43,10 +51,16 @@ pub(super) struct Pool {
     newest: Generation,
     /// `accepted` came by a reload that has not finished.
     rolling: bool,
+    /// An operator's, until the next generation serves.
+    scaled: Option<Scale>,
+    demand: Demand,
+    shedding: Shedding,
     /// Of `accepted`.
     health: Health,
     /// When a start that the backoff holds back is due.
     retry: Option<Time>,
+    /// Its place among those that wait for room under `maximum-processes`.
+    place: Option<u64>,
     workers: BTreeMap<WorkerId, Life>,
 }
 
@@ -60,6 +74,10 @@ struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     Running,
+    /// Stopped by the operator: workers finish, none is started until the operator starts it.
+    Halted,
+    /// The configuration is without it: the same, and when the last worker is gone it is forgotten.
+    Removed,
     /// The daemon stops; ready workers finish the relay's requests. Nothing is started.
     Draining,
     /// Every worker has been told to go.
@@ -69,10 +87,12 @@ enum Phase {
 impl Pool {
     pub(super) fn new(id: PoolId, settings: Settings, context: &mut Context) -> Self {
         let generation = Generation(1);
-        context.act(Action::ReportPool {
-            pool: id,
-            state: PoolState::Starting,
-        });
+        let state = if settings.scale.minimum == 0 {
+            PoolState::Serving
+        } else {
+            PoolState::Starting
+        };
+        context.act(Action::ReportPool { pool: id, state });
         let health = if settings.first_alone {
             Health::first_alone()
         } else {
@@ -80,7 +100,7 @@ impl Pool {
         };
         Self {
             id,
-            state: PoolState::Starting,
+            state,
             phase: Phase::Running,
             accepted: Plan {
                 generation,
@@ -90,44 +110,92 @@ impl Pool {
             changed: None,
             newest: generation,
             rolling: false,
+            scaled: None,
+            demand: Demand::default(),
+            shedding: Shedding::default(),
             health,
             retry: None,
+            place: None,
             workers: BTreeMap::new(),
         }
     }
 
-    /// These are the keys of the next generation.
-    pub(super) fn change(&mut self, settings: Settings) {
-        self.changed = Some(settings);
+    /// The relay tells how it is used. Whoever has one number of workers has no use for it.
+    pub(super) fn used(&mut self, busy: u32, waiting: u32) -> bool {
+        if self.phase != Phase::Running || self.scale().is_static() {
+            return false;
+        }
+        let generation = self.accepted.generation;
+        let useful = |life: &Life| life.is_useful() && life.generation() <= generation;
+        let supply = Supply {
+            useful: number(self.count(useful)),
+            starting: number(self.count(|life| useful(life) && life.is_starting())),
+            threads: self.accepted.settings.threads,
+        };
+        self.demand.told(busy, waiting, supply);
+        true
     }
 
-    /// A new generation is asked for. One that has no ready worker yet gives way to it.
-    pub(super) fn reload(&mut self, context: &mut Context) {
-        let superseded = self.candidate.take();
-        if let Some(plan) = &superseded {
-            self.stop_starting(plan.generation, context);
+    /// An operator wants as many.
+    pub(super) const fn scale_to(&mut self, scale: Scale) -> bool {
+        let takes = matches!(self.phase, Phase::Running | Phase::Halted);
+        if takes {
+            self.scaled = Some(scale);
         }
-        self.newest = Generation(self.newest.0.saturating_add(1));
-        let newest_keys = self
-            .changed
-            .take()
-            .or_else(|| superseded.map(|plan| plan.settings));
-        let plan = Plan {
-            generation: self.newest,
-            settings: newest_keys.unwrap_or_else(|| self.accepted.settings.clone()),
-        };
-        if self.ready() == 0 && self.health.has_failed() {
-            self.accept(plan, context);
-        } else {
-            self.candidate = Some(plan);
+        takes
+    }
+
+    /// An operator stops it.
+    pub(super) fn halt(&mut self, context: &mut Context) -> bool {
+        let takes = self.phase == Phase::Running;
+        if takes {
+            self.empty(Phase::Halted, context);
+        }
+        takes
+    }
+
+    /// An operator starts it again: what went wrong before is forgotten.
+    pub(super) fn resume(&mut self, _context: &mut Context) -> bool {
+        let takes = self.phase == Phase::Halted;
+        if takes {
+            self.phase = Phase::Running;
+            self.health = Health::default();
+        }
+        takes
+    }
+
+    /// The configuration is without it.
+    pub(super) fn remove(&mut self, context: &mut Context) -> bool {
+        let takes = matches!(self.phase, Phase::Running | Phase::Halted);
+        if takes {
+            self.empty(Phase::Removed, context);
+        }
+        takes
+    }
+
+    /// Has every worker finish. Whoever waits for a reload is answered.
+    fn empty(&mut self, phase: Phase, context: &mut Context) {
+        self.phase = phase;
+        self.rest();
+        if let Some(plan) = self.candidate.take() {
+            self.give_up(plan.generation, Cause::Requested, context);
+        }
+        for life in self.workers.values_mut() {
+            if life.is_ready() {
+                life.retire(Cause::Requested, context);
+            } else if life.is_starting() {
+                life.stop(false, context);
+            }
         }
     }
 
     /// The daemon stops: nothing is started, what is not ready goes.
     pub(super) fn drain(&mut self, context: &mut Context) {
-        self.phase = Phase::Draining;
+        if self.phase == Phase::Running {
+            self.phase = Phase::Draining;
+        }
+        self.rest();
         self.candidate = None;
-        self.retry = None;
         for life in self.workers.values_mut().filter(|life| life.is_starting()) {
             life.stop(false, context);
         }
@@ -154,8 +222,14 @@ impl Pool {
         self.workers.contains_key(&worker)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.workers.is_empty()
+    /// Its workers until they are gone.
+    pub(super) fn live(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// It was removed, and its last worker is gone.
+    pub(super) fn is_over(&self) -> bool {
+        self.phase == Phase::Removed && self.workers.is_empty()
     }
 
     /// Something happened to one of its workers. False: it came late or twice.
@@ -173,6 +247,7 @@ impl Pool {
         match tell(life, context) {
             Effect::Stale => return false,
             Effect::Taken => self.forget_if_gone(worker, context),
+            Effect::Shed => self.shedding.answered(),
             Effect::Ready => self.note_ready(generation, context),
             Effect::Proven => {
                 self.note_ready(generation, context);
@@ -204,7 +279,7 @@ impl Pool {
         for worker in workers {
             self.tell(worker, Life::expire, context);
         }
-        self.reconcile(context);
+        self.shedding.expire(context.now());
     }
 
     /// When [`Pool::expire`] has something to do.
@@ -213,133 +288,25 @@ impl Pool {
             .values()
             .filter_map(Life::deadline)
             .chain(self.retry)
+            .chain(self.shedding.deadline())
             .min()
     }
 
     pub(super) fn snapshot(&self) -> PoolSnapshot {
+        let scale = self.scale();
         PoolSnapshot {
             id: self.id,
             state: self.state,
             generation: self.accepted.generation,
             newest: self.newest,
-            minimum: self.accepted.settings.scale.minimum,
-            maximum: self.accepted.settings.scale.maximum,
-            wanted: match self.phase {
-                Phase::Running => self.accepted.settings.scale.minimum,
-                Phase::Draining | Phase::Stopped => 0,
-            },
+            minimum: scale.minimum,
+            maximum: scale.maximum,
+            wanted: number(self.wanted()),
         }
     }
 
     pub(super) fn workers(&self) -> impl Iterator<Item = WorkerSnapshot> {
         self.workers.values().map(Life::snapshot)
-    }
-
-    /// Brings what there is towards what is wanted.
-    pub(super) fn reconcile(&mut self, context: &mut Context) {
-        if self.phase == Phase::Running {
-            self.retire_outdated(context);
-            self.start_missing(context);
-            self.start_candidates(context);
-            self.finish_reload(context);
-        }
-        self.report(context);
-    }
-
-    /// Retires outdated workers while there are more ready ones than wanted: older generations first.
-    fn retire_outdated(&mut self, context: &mut Context) {
-        let generation = self.accepted.generation;
-        while self.ready() > self.processes() {
-            let ready = || self.workers.iter().filter(|(_, life)| life.is_ready());
-            let old = ready().find(|(_, life)| life.generation() < generation);
-            let tired = ready().find_map(|(worker, life)| Some((worker, life.is_tired_of()?)));
-            let (worker, cause) = match (old, tired) {
-                (Some((worker, _)), _) => (*worker, Cause::Requested),
-                (None, Some((worker, cause))) => (*worker, cause),
-                (None, None) => return,
-            };
-            if let Some(life) = self.workers.get_mut(&worker) {
-                life.retire(cause, context);
-            }
-        }
-    }
-
-    /// Starts workers of the accepted generation, as far as room and health allow.
-    fn start_missing(&mut self, context: &mut Context) {
-        self.retry = None;
-        for _ in 0..self.missing() {
-            if self.workers.len() >= self.room() {
-                return;
-            }
-            let starting = self
-                .count(|life| life.is_starting() && life.generation() == self.accepted.generation);
-            if !self.health.may_start(starting, context.now()) {
-                let retry = self.health.not_before();
-                self.retry = (retry > context.now()).then_some(retry);
-                return;
-            }
-            let plan = self.accepted.clone();
-            self.start(&plan, context);
-        }
-    }
-
-    /// How many of the accepted generation should be started: to have `processes` useful ones, and as many more as are
-    /// to take outdated workers' places now.
-    fn missing(&self) -> usize {
-        let generation = self.accepted.generation;
-        let useful = self.count(|life| life.is_useful() && life.generation() <= generation);
-        let fresh = self
-            .count(|life| life.is_useful() && life.generation() == generation && !life.is_tired());
-        let most = self.processes().saturating_add(self.replaced_at_a_time());
-        most.saturating_sub(useful)
-            .min(self.processes().saturating_sub(fresh))
-    }
-
-    /// A candidate has the surge for itself. A replacement for wear is over when the old one is gone.
-    fn replaced_at_a_time(&self) -> usize {
-        let generation = self.accepted.generation;
-        let old = |life: &Life| life.is_ready() && life.generation() < generation;
-        if self.candidate.is_some() {
-            0
-        } else if self.count(old) > 0 {
-            size(self.accepted.settings.surge)
-        } else if self.count(|life| life.leaving().is_some_and(Cause::is_wear)) > 0 {
-            0
-        } else {
-            self.count(Life::is_tired).min(1)
-        }
-    }
-
-    /// Starts up to `surge` workers of the candidate. The backoff is not the candidate's: one failure ends it.
-    fn start_candidates(&mut self, context: &mut Context) {
-        let Some(plan) = self.candidate.clone() else {
-            return;
-        };
-        let wanted = plan
-            .settings
-            .scale
-            .minimum
-            .min(self.accepted.settings.surge);
-        let started = self.count(|life| life.generation() == plan.generation);
-        let room = self.room().saturating_sub(self.workers.len());
-        for _ in 0..size(wanted).saturating_sub(started).min(room) {
-            self.start(&plan, context);
-        }
-    }
-
-    fn finish_reload(&mut self, context: &mut Context) {
-        let generation = self.accepted.generation;
-        let finished = self.rolling
-            && self.candidate.is_none()
-            && self.count(|life| life.is_useful() && life.generation() < generation) == 0
-            && self.ready() >= self.processes();
-        if finished {
-            self.rolling = false;
-            context.act(Action::FinishReload {
-                pool: self.id,
-                generation,
-            });
-        }
     }
 
     /// Says how the pool stands when that has changed. A pool that drains with no worker left is stopped: what is
@@ -348,11 +315,12 @@ impl Pool {
         let stopped = match self.phase {
             Phase::Running => false,
             Phase::Draining => self.workers.is_empty(),
-            Phase::Stopped => true,
+            Phase::Halted | Phase::Removed | Phase::Stopped => true,
         };
+        let on_demand = self.phase == Phase::Running && self.scale().minimum == 0;
         let state = if stopped {
             PoolState::Stopped
-        } else if self.ready() > 0 {
+        } else if self.ready() > 0 || on_demand && !self.health.has_failed() {
             PoolState::Serving
         } else if self.health.is_failing() {
             PoolState::Failing
@@ -366,54 +334,6 @@ impl Pool {
                 state,
             });
         }
-    }
-
-    /// The first ready worker of a candidate makes it the accepted generation.
-    fn note_ready(&mut self, generation: Generation, context: &mut Context) {
-        if let Some(plan) = self.candidate.take_if(|plan| plan.generation == generation) {
-            self.accept(plan, context);
-        }
-        if generation == self.accepted.generation {
-            self.health.ready();
-        }
-    }
-
-    /// `plan` is what counts from here on. What starts of the former one is of no more use.
-    fn accept(&mut self, plan: Plan, context: &mut Context) {
-        self.stop_starting(self.accepted.generation, context);
-        self.accepted = plan;
-        self.health = Health::default();
-        self.rolling = true;
-    }
-
-    /// A worker of `generation` failed: if that is the candidate, it is given up.
-    fn abandon(&mut self, generation: Generation, cause: Cause, context: &mut Context) {
-        if self
-            .candidate
-            .take_if(|plan| plan.generation == generation)
-            .is_none()
-        {
-            return;
-        }
-        self.stop_starting(generation, context);
-        context.act(Action::AbandonReload {
-            pool: self.id,
-            generation,
-            cause,
-        });
-    }
-
-    fn stop_starting(&mut self, generation: Generation, context: &mut Context) {
-        for life in self.workers.values_mut() {
-            if life.is_starting() && life.generation() == generation {
-                life.stop(false, context);
-            }
-        }
-    }
-
-    fn start(&mut self, plan: &Plan, context: &mut Context) {
-        let life = Life::start(self.id, plan.generation, &plan.settings, context);
-        self.workers.insert(life.snapshot().id, life);
     }
 
     fn forget_if_gone(&mut self, worker: WorkerId, context: &mut Context) {
@@ -441,24 +361,36 @@ impl Pool {
     }
 
     fn close(&mut self, context: &mut Context) {
-        self.phase = Phase::Stopped;
+        if self.phase != Phase::Removed {
+            self.phase = Phase::Stopped;
+        }
         self.candidate = None;
-        self.retry = None;
+        self.rest();
         self.report(context);
+    }
+
+    /// Nothing is to be started or shed.
+    fn rest(&mut self) {
+        self.demand = Demand::default();
+        self.shedding = Shedding::default();
+        self.retry = None;
+        self.place = None;
+    }
+
+    fn scale(&self) -> Scale {
+        self.scaled.unwrap_or(self.accepted.settings.scale)
+    }
+
+    /// How many ready workers there should be.
+    fn wanted(&self) -> usize {
+        match self.phase {
+            Phase::Running => self.demand.wanted(self.scale()),
+            Phase::Halted | Phase::Removed | Phase::Draining | Phase::Stopped => 0,
+        }
     }
 
     fn ready(&self) -> usize {
         self.count(Life::is_ready)
-    }
-
-    fn processes(&self) -> usize {
-        size(self.accepted.settings.scale.minimum)
-    }
-
-    /// The most live workers that a start may lead to.
-    fn room(&self) -> usize {
-        self.processes()
-            .saturating_add(size(self.accepted.settings.surge))
     }
 
     fn count(&self, which: impl Fn(&Life) -> bool) -> usize {
@@ -466,6 +398,6 @@ impl Pool {
     }
 }
 
-fn size(count: u32) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

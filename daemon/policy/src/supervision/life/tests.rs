@@ -147,6 +147,7 @@ fn feed(event: &str, life: &mut Life, context: &mut Context) -> String {
         Effect::Taken => "taken",
         Effect::Ready => "ready",
         Effect::Served => "served",
+        Effect::Shed => "shed",
         Effect::Proven => "proven",
         Effect::Failed(_) => "failed",
     }
@@ -185,7 +186,7 @@ fn states() -> [State; 6] {
     let at = Time::default();
     [
         State::Starting { deadline: None },
-        State::Ready { tired: None },
+        State::READY,
         State::Retiring {
             end,
             deadline: None,
@@ -199,8 +200,12 @@ fn states() -> [State; 6] {
 const fn name(state: &State) -> &'static str {
     match state {
         State::Starting { .. } => "launching",
-        State::Ready { tired: None } => "ready",
-        State::Ready { tired: Some(_) } => "tired",
+        State::Ready {
+            interrupted: Some(_),
+            ..
+        } => "interrupted",
+        State::Ready { tired: None, .. } => "ready",
+        State::Ready { tired: Some(_), .. } => "tired",
         State::Retiring { .. } => "retiring",
         State::Stopping { .. } => "stopping",
         State::Killing { .. } => "killing",

@@ -1,0 +1,237 @@
+//! Brings what there is towards what is wanted.
+
+use super::{Phase, Plan, Pool, number};
+use crate::{
+    WorkerId,
+    supervision::{Action, Cause, context::Context, life::Life, size},
+};
+
+impl Pool {
+    /// Compares what there is with what is wanted, and starts, retires, asks for what is missing.
+    pub(in super::super) fn reconcile(&mut self, context: &mut Context) {
+        match self.phase {
+            Phase::Running => {
+                self.retire_outdated(context);
+                self.start_wanted(context);
+                self.shed(context);
+                self.finish_reload(context);
+            }
+            Phase::Halted | Phase::Removed => self.finish_reload(context),
+            Phase::Draining | Phase::Stopped => {}
+        }
+        self.report(context);
+    }
+
+    /// Retires outdated workers while there are more ready ones than wanted, older generations first; and whichever
+    /// while there are more than there may be.
+    fn retire_outdated(&mut self, context: &mut Context) {
+        loop {
+            let ready = self.ready();
+            let outdated = self.outdated().filter(|_| ready > self.wanted());
+            let any = self
+                .first(Life::is_ready)
+                .filter(|_| ready > size(self.scale().maximum));
+            let any = any.map(|worker| (worker, Cause::ScaledDown));
+            let Some((worker, cause)) = outdated.or(any) else {
+                return;
+            };
+            self.retire(worker, cause, context);
+        }
+    }
+
+    /// The ready worker that is to be replaced first, and why.
+    fn outdated(&self) -> Option<(WorkerId, Cause)> {
+        let generation = self.accepted.generation;
+        let old = self.first(|life| life.is_ready() && life.generation() < generation);
+        let old = old.map(|worker| (worker, Cause::Requested));
+        old.or_else(|| {
+            let mut workers = self.workers.iter();
+            workers.find_map(|(worker, life)| Some((*worker, life.is_tired_of()?)))
+        })
+    }
+
+    /// Starts what is missing. Keeps its place in the line while it has started nothing for want of room. A candidate
+    /// for which another worker made room comes first there.
+    fn start_wanted(&mut self, context: &mut Context) {
+        let before = self.live();
+        let all = if context.is_limited() {
+            let tried = self.start_candidates(context);
+            self.start_missing(context) && tried
+        } else {
+            self.start_missing(context);
+            self.start_candidates(context)
+        };
+        let waits = self.place.filter(|_| self.live() == before);
+        self.place = match all {
+            true => None,
+            false => waits.or_else(|| Some(context.new_place())),
+        };
+    }
+
+    /// Starts workers of the accepted generation, as far as room and health allow. False: there was no room among all
+    /// pools.
+    fn start_missing(&mut self, context: &mut Context) -> bool {
+        self.retry = None;
+        if self.wanted() == 0 {
+            self.leave_alone(context);
+        }
+        for _ in 0..self.missing() {
+            if self.live() >= self.room() {
+                return true;
+            }
+            let generation = self.accepted.generation;
+            let starting = self.count(|life| life.is_starting() && life.generation() == generation);
+            if !self.health.may_start(starting, context.now()) {
+                let retry = self.health.not_before();
+                self.retry = (retry > context.now()).then_some(retry);
+                return true;
+            }
+            let plan = self.accepted.clone();
+            if !self.start(&plan, context) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Nobody asks for it: a pool that is failing may be tried again by the first who does, when its backoff is over.
+    fn leave_alone(&mut self, context: &Context) {
+        let retry = self.health.not_before();
+        if !self.health.is_failing() {
+        } else if retry > context.now() {
+            self.retry = Some(retry);
+        } else {
+            self.health.give_another_chance();
+        }
+    }
+
+    /// How many of the accepted generation should be started: to have those wanted, and as many more as are to take
+    /// outdated workers' places now.
+    fn missing(&self) -> usize {
+        let generation = self.accepted.generation;
+        let fresh = self
+            .count(|life| life.is_useful() && life.generation() == generation && !life.is_tired());
+        let most = self.wanted().saturating_add(self.replaced_at_a_time());
+        most.saturating_sub(self.useful())
+            .min(self.wanted().saturating_sub(fresh))
+    }
+
+    /// A candidate has the surge for itself. A replacement for wear is over when the old one is gone.
+    fn replaced_at_a_time(&self) -> usize {
+        let generation = self.accepted.generation;
+        let old = |life: &Life| life.is_ready() && life.generation() < generation;
+        if self.candidate.is_some() {
+            0
+        } else if self.count(old) > 0 {
+            size(self.accepted.settings.surge)
+        } else if self.count(|life| life.leaving().is_some_and(Cause::is_wear)) > 0 {
+            0
+        } else {
+            self.count(Life::is_tired).min(1)
+        }
+    }
+
+    /// Asks for the idle ones above those wanted.
+    fn shed(&mut self, context: &mut Context) {
+        let excess = self.ready().saturating_sub(self.wanted());
+        if excess > 0 && self.shedding.expected() == 0 {
+            self.ask_to_shed(excess, context);
+        }
+    }
+
+    fn ask_to_shed(&mut self, count: usize, context: &mut Context) {
+        let count = number(count);
+        self.shedding.ask(count, context.now());
+        context.act(Action::ShedWorkers {
+            pool: self.id,
+            count,
+        });
+    }
+
+    /// False: there was no room among all pools.
+    pub(super) fn start(&mut self, plan: &Plan, context: &mut Context) -> bool {
+        let takes = context.take_room();
+        if takes {
+            let life = Life::start(self.id, plan.generation, &plan.settings, context);
+            self.workers.insert(life.snapshot().id, life);
+        }
+        takes
+    }
+
+    fn retire(&mut self, worker: WorkerId, cause: Cause, context: &mut Context) {
+        if let Some(life) = self.workers.get_mut(&worker) {
+            life.retire(cause, context);
+        }
+    }
+
+    /// The most live workers that a start may lead to.
+    pub(super) fn room(&self) -> usize {
+        size(self.scale().maximum).saturating_add(size(self.accepted.settings.surge))
+    }
+
+    /// Those that serve or will, but for a candidate's.
+    fn useful(&self) -> usize {
+        let generation = self.accepted.generation;
+        self.count(|life| life.is_useful() && life.generation() <= generation)
+    }
+
+    fn first(&self, which: impl Fn(&Life) -> bool) -> Option<WorkerId> {
+        let mut workers = self.workers.iter();
+        workers.find_map(|(worker, life)| which(life).then_some(*worker))
+    }
+
+    // Under `maximum-processes`.
+
+    /// Its place among those that wait for room: who has no worker at all is first, then who has fewer than its minimum, then
+    /// who has waited longest.
+    pub(in super::super) fn place(&self) -> Option<(bool, bool, u64)> {
+        let useful = self.useful();
+        let below = useful < size(self.scale().minimum);
+        Some((useful > 0, !below, self.place?))
+    }
+
+    /// It waits for room and has no worker that serves or will.
+    pub(in super::super) fn is_destitute(&self) -> bool {
+        self.place.is_some() && self.count(Life::is_useful) == 0
+    }
+
+    /// All room is taken: its own worker makes some for its replacement, one at a time.
+    pub(in super::super) fn retire_first(&mut self, context: &mut Context) {
+        let waits_for_missing = self.useful() < self.wanted();
+        let changes = self.count(|life| life.is_starting() || life.leaving().is_some()) > 0;
+        if self.place.is_none() || waits_for_missing || changes {
+            return;
+        }
+        let candidate = self.candidate.is_some();
+        let any = self.first(|life| candidate && life.is_ready());
+        let any = any.map(|worker| (worker, Cause::Requested));
+        if let Some((worker, cause)) = self.outdated().or(any) {
+            self.retire(worker, cause, context);
+            self.report(context);
+        }
+    }
+
+    /// How many of its workers it can spare, if any.
+    pub(in super::super) fn spares(&self) -> Option<(usize, usize)> {
+        let ready = self.ready();
+        let spare = ready.saturating_sub(size(self.scale().minimum));
+        let gives = self.phase == Phase::Running && self.shedding.expected() == 0 && spare > 0;
+        gives.then(|| (ready.saturating_sub(self.wanted()), spare))
+    }
+
+    /// Room that it is about to make for others.
+    pub(in super::super) fn gives(&self) -> usize {
+        let shed = |life: &Life| life.leaving() == Some(Cause::ScaledDown);
+        size(self.shedding.expected()).saturating_add(self.count(shed))
+    }
+
+    /// One of its workers is to make room for a pool that has none: an idle one; when there was none, the one that is the oldest finishes.
+    pub(in super::super) fn give_room(&mut self, context: &mut Context) {
+        if !self.shedding.was_in_vain() {
+            self.ask_to_shed(1, context);
+        } else if let Some(worker) = self.first(Life::is_ready) {
+            self.retire(worker, Cause::ScaledDown, context);
+            self.report(context);
+        }
+    }
+}
