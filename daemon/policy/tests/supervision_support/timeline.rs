@@ -39,6 +39,11 @@ pub(crate) fn resume(machine: &mut Supervision, rows: &str) {
         for event in events.split(';').map(str::trim) {
             match event {
                 "tick" | "jump" => machine.handle_timeout(now),
+                event if event.starts_with("maximum-processes ") => {
+                    let maximum = event.split_whitespace().nth(1);
+                    let maximum = maximum.and_then(|most| most.parse().ok());
+                    machine.set_maximum_processes(maximum.expect(row));
+                }
                 event => machine.handle(parse(event, now), now),
             }
         }
@@ -81,6 +86,18 @@ fn parse(text: &str, now: Time) -> Event {
             pool,
             settings: settings(&words),
         },
+        "used" => Event::PoolUsed {
+            pool,
+            busy: u32::try_from(number(1)).expect(text),
+            waiting: u32::try_from(number(2)).expect(text),
+        },
+        "scale" => Event::PoolScaled {
+            pool,
+            scale: settings(&words).scale,
+        },
+        "halt" => Event::PoolStopped { pool },
+        "resume" => Event::PoolStarted { pool },
+        "remove" => Event::PoolRemoved { pool },
         "reload" => Event::ReloadRequested { pool },
         "stop" => Event::StopRequested {
             deadline: now.after(DAEMON_SHUTDOWN),
@@ -94,6 +111,17 @@ fn parse(text: &str, now: Time) -> Event {
         "maximum" => Event::WorkerTired {
             worker: worker(),
             cause: Cause::MaximumRequests,
+        },
+        "worn" => Event::WorkerTired {
+            worker: worker(),
+            cause: Cause::MaximumMemory,
+        },
+        "shed" => Event::WorkerShed { worker: worker() },
+        "recovered" => Event::WorkerRecovered { worker: worker() },
+        "deadlocked" => Event::WorkerDeadlocked { worker: worker() },
+        "out-of-memory" => Event::WorkerExited {
+            worker: worker(),
+            exit: Exit::OutOfMemory,
         },
         "timed-out" => Event::RequestTimedOut { worker: worker() },
         "broke" => Event::WorkerBroke { worker: worker() },
@@ -135,6 +163,15 @@ fn settings(words: &[&str]) -> Settings {
             "first-alone" => settings.first_alone = true,
             "ready-after" => settings.ready_after = millis,
             "processes" => settings.scale = Scale::of(value.parse().expect(value)),
+            "scale" => {
+                let (minimum, maximum) = value.split_once("..").expect(value);
+                settings.scale.minimum = minimum.parse().expect(value);
+                settings.scale.maximum = maximum.parse().expect(value);
+            }
+            "spare" => settings.scale.spare = value.parse().expect(value),
+            "threads" => settings.threads = value.parse().expect(value),
+            "interval" => settings.restart_interval = Limit(millis),
+            "interrupt" => settings.interrupt_timeout = millis.expect(value),
             "surge" => settings.surge = value.parse().expect(value),
             "startup" => settings.startup_timeout = Limit(millis),
             "graceful" => settings.graceful_timeout = Limit(millis),

@@ -16,6 +16,9 @@ const TABLE: &[(&str, [&str; 9])] = &[
     ("served",      ["-",                                "-",                                "served ready",                   "-",                              "-",                             "-",                                  "-",                   "-",                 "-"]),
     ("maximum",     ["-",                                "-",                                "taken tired",                    "taken tired",                    "-",                             "-",                                  "-",                   "-",                 "-"]),
     ("timed out",   ["-",                                "-",                                "taken retiring retire",          "taken retiring retire",          "-",                             "-",                                  "-",                   "-",                 "-"]),
+    ("shed",        ["-",                                "-",                                "shed retiring retire",           "shed retiring retire",           "-",                             "-",                                  "-",                   "-",                 "-"]),
+    ("deadlocked",  ["-",                                "-",                                "taken stopping stop overdue",    "taken stopping stop overdue",    "taken stopping stop overdue",   "-",                                  "-",                   "-",                 "-"]),
+    ("recovered",   ["-",                                "-",                                "-",                              "-",                              "-",                             "-",                                  "-",                   "-",                 "-"]),
     ("broke",       ["failed stopping stop",             "failed stopping stop",             "failed retiring retire",         "taken retiring retire",          "-",                             "-",                                  "-",                   "-",                 "-"]),
     ("drained",     ["-",                                "-",                                "-",                              "-",                              "taken stopping stop",           "-",                                  "-",                   "-",                 "-"]),
     ("exited 0",    ["failed gone",                      "failed gone",                      "failed gone",                    "taken gone",                     "taken gone",                    "taken gone",                         "taken gone",          "taken gone",        "-"]),
@@ -100,6 +103,36 @@ fn a_crash_while_retiring_is_told_as_it_was() {
 }
 
 #[test]
+fn an_interrupted_worker_recovers_or_retires_by_its_first_deadline() {
+    let settings = Settings {
+        interrupt_timeout: Duration::from_secs(5),
+        restart_interval: Limit::of(Duration::from_secs(100)),
+        ..settings()
+    };
+    let mut context = Context::new(0);
+    let mut life = Life::start(PoolId(1), Generation(1), &settings, &mut context);
+    assert_eq!(life.ready(&mut context), Effect::Ready);
+    let worn = life.deadline().unwrap();
+    assert!(worn > Time::new(Duration::from_secs(90)));
+    for seconds in [10, 12] {
+        context.advance(Time::new(Duration::from_secs(seconds)));
+        assert_eq!(life.request_timed_out(&mut context), Effect::Taken);
+        let first = Time::new(Duration::from_secs(15));
+        assert_eq!(
+            (life.deadline(), name(&life.state)),
+            (Some(first), "interrupted")
+        );
+    }
+    assert_eq!(life.recovered(&mut context), Effect::Taken);
+    assert_eq!((life.deadline(), name(&life.state)), (Some(worn), "ready"));
+    assert_eq!(life.request_timed_out(&mut context), Effect::Taken);
+    context.advance(Time::new(Duration::from_secs(200)));
+    assert_eq!(life.expire(&mut context), Effect::Taken);
+    assert_eq!(life.leaving(), Some(Cause::RequestTimeout));
+    actions(&mut context);
+}
+
+#[test]
 fn timeouts_that_are_off_never_come() {
     let settings = Settings {
         startup_timeout: Limit::OFF,
@@ -123,6 +156,9 @@ fn feed(event: &str, life: &mut Life, context: &mut Context) -> String {
         "served" => life.served(context),
         "maximum" => life.tired(Cause::MaximumRequests, context),
         "timed out" => life.request_timed_out(context),
+        "shed" => life.shed(context),
+        "deadlocked" => life.deadlocked(context),
+        "recovered" => life.recovered(context),
         "broke" => life.broke(context),
         "drained" => life.drained(context),
         "exited 0" => life.exited(Exit::Code(0), context),
@@ -227,11 +263,11 @@ fn actions(context: &mut Context) -> String {
             } => (worker, "stop overdue"),
             Action::StopWorker { worker, .. } => (worker, "stop"),
             Action::KillWorker { worker } => (worker, "kill"),
+            Action::InterruptWorker { worker } => (worker, "interrupt"),
             Action::ForgetWorker { .. }
             | Action::ReportPool { .. }
             | Action::FinishReload { .. }
             | Action::AbandonReload { .. }
-            | Action::InterruptWorker { .. }
             | Action::ShedWorkers { .. }
             | Action::ForgetPool { .. }
             | Action::DrainRelay
