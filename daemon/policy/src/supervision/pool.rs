@@ -61,6 +61,8 @@ pub(super) struct Pool {
     retry: Option<Time>,
     /// Its place among those that wait for room under `maximum-processes`.
     place: Option<u64>,
+    /// It has let a worker go to make room for another.
+    owed: bool,
     workers: BTreeMap<WorkerId, Life>,
 }
 
@@ -116,6 +118,7 @@ impl Pool {
             health,
             retry: None,
             place: None,
+            owed: false,
             workers: BTreeMap::new(),
         }
     }
@@ -375,6 +378,7 @@ impl Pool {
         self.shedding = Shedding::default();
         self.retry = None;
         self.place = None;
+        self.owed = false;
     }
 
     fn scale(&self) -> Scale {

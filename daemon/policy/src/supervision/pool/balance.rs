@@ -154,6 +154,7 @@ impl Pool {
         if takes {
             let life = Life::start(self.id, plan.generation, &plan.settings, context);
             self.workers.insert(life.snapshot().id, life);
+            self.owed = false;
         }
         takes
     }
@@ -182,12 +183,12 @@ impl Pool {
 
     // Under `maximum-processes`.
 
-    /// Its place among those that wait for room: who has no worker at all is first, then who has fewer than its minimum, then
-    /// who has waited longest.
+    /// Its place among those that wait for room: who has no worker at all is first, then who has fewer than its minimum or
+    /// has made room for itself, then who has waited longest.
     pub(in super::super) fn place(&self) -> Option<(bool, bool, u64)> {
         let useful = self.useful();
-        let below = useful < size(self.scale().minimum);
-        Some((useful > 0, !below, self.place?))
+        let first = self.owed || useful < size(self.scale().minimum);
+        Some((useful > 0, !first, self.place?))
     }
 
     /// It waits for room and has no worker that serves or will.
@@ -197,9 +198,9 @@ impl Pool {
 
     /// All room is taken: its own worker makes some for its replacement, one at a time.
     pub(in super::super) fn retire_first(&mut self, context: &mut Context) {
-        let waits_for_missing = self.useful() < self.wanted();
+        let below = self.useful() < size(self.scale().minimum);
         let changes = self.count(|life| life.is_starting() || life.leaving().is_some()) > 0;
-        if self.place.is_none() || waits_for_missing || changes {
+        if self.place.is_none() || below || changes {
             return;
         }
         let candidate = self.candidate.is_some();
@@ -207,6 +208,8 @@ impl Pool {
         let any = any.map(|worker| (worker, Cause::Requested));
         if let Some((worker, cause)) = self.outdated().or(any) {
             self.retire(worker, cause, context);
+            self.owed = true;
+            self.finish_reload(context);
             self.report(context);
         }
     }

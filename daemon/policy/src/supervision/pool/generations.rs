@@ -121,10 +121,16 @@ impl Pool {
     pub(super) fn finish_reload(&mut self, context: &mut Context) {
         let generation = self.accepted.generation;
         let older = |life: &Life| life.is_useful() && life.generation() < generation;
+        // where all room is taken, it is as good as it gets
+        let enough = if self.place.is_some() {
+            size(self.scale().minimum).max(1)
+        } else {
+            self.wanted()
+        };
         let finished = self.rolling
             && self.candidate.is_none()
             && self.count(older) == 0
-            && self.ready() >= self.wanted();
+            && self.ready() >= enough;
         if finished {
             self.rolling = false;
             context.act(Action::FinishReload {

@@ -1,9 +1,6 @@
 //! Wear, hangs and deaths of workers that serve, told as timelines.
 
-#[path = "supervision_support/timeline.rs"]
-mod timeline;
-
-use timeline::play;
+use crate::timeline::play;
 
 #[test]
 fn a_worker_is_replaced_when_it_has_been_ready_for_the_restart_interval_less_a_jitter() {

@@ -1,10 +1,7 @@
-//! What supervision does, told as timelines: starting, failing, replacing, stopping. Reloads: `supervision_reload`.
+//! What supervision does, told as timelines: starting, failing, replacing, stopping.
 
-#[path = "supervision_support/timeline.rs"]
-mod timeline;
-
+use crate::timeline::{play, resume};
 use stockade_policy::supervision::{Supervision, WorkerState};
-use timeline::{play, resume};
 
 #[test]
 fn a_pool_starts_all_its_processes_at_once() {

@@ -1,9 +1,6 @@
 //! Reloads, told as timelines.
 
-#[path = "supervision_support/timeline.rs"]
-mod timeline;
-
-use timeline::play;
+use crate::timeline::play;
 
 #[test]
 fn a_new_generation_takes_over_one_by_one() {

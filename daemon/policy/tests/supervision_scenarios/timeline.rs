@@ -75,8 +75,6 @@ fn parse(text: &str, now: Time) -> Event {
         .find_map(|word| word.strip_prefix('p')?.parse().ok())
         .map_or(PoolId(1), PoolId);
     let number = |place: usize| -> u64 { words[place].parse().expect(text) };
-    let worker = || WorkerId(number(1));
-    let code = || i32::try_from(number(2)).expect(text);
     match words[0] {
         "add" => Event::PoolAdded {
             pool,
@@ -104,6 +102,15 @@ fn parse(text: &str, now: Time) -> Event {
         },
         "fast-stop" => Event::FastStopRequested,
         "relay-drained" => Event::RelayDrained,
+        _ => of_worker(&words),
+    }
+}
+
+fn of_worker(words: &[&str]) -> Event {
+    let number = |place: usize| -> u64 { words[place].parse().expect(words[0]) };
+    let worker = || WorkerId(number(1));
+    let code = || i32::try_from(number(2)).expect(words[0]);
+    match words[0] {
         "launched" => Event::WorkerLaunched { worker: worker() },
         "launch-failed" => Event::LaunchFailed { worker: worker() },
         "ready" => Event::WorkerReady { worker: worker() },

@@ -1,44 +1,50 @@
-//! A world with faults: an operator who reloads at bad moments, programs that crash, hang and do not listen, messages
-//! that come late and twice, a clock that jumps. Its seed decides everything.
+//! A world with faults: messages that come late and twice, a clock that jumps, and what the modules beside this one add.
+//! Its seed decides everything.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stockade_policy::supervision::{Action, Cause, Event, Exit, Scale, Settings, Supervision};
-use stockade_policy::{Backoff, Generation, Limit, PoolId, Random, Time, WorkerId};
+use stockade_policy::supervision::{Action, Event, Exit, Settings, Supervision};
+use stockade_policy::{Generation, PoolId, Random, Time, WorkerId};
 
 use crate::laws::Laws;
+use crate::programs::{Process, Program};
+use crate::relay::Use;
 
 /// How long KILL takes at most: a process may hang in the kernel.
 pub(crate) const SLOWEST_KILL: Duration = Duration::from_secs(12);
 /// How long a message is under way at most, and a timer late.
 pub(crate) const LATEST: Duration = Duration::from_millis(200);
 /// The faults end here.
-const TURMOIL: Duration = Duration::from_secs(20 * 60);
+pub(crate) const TURMOIL: Duration = Duration::from_secs(20 * 60);
 /// And what they left behind is over by then.
 const CALM: Duration = Duration::from_secs(90 * 60);
 
 pub(crate) struct World {
-    machine: Supervision,
+    pub(crate) machine: Supervision,
     /// From some moment on, a copy that was saved and read back: it must do the same.
     copy: Option<Supervision>,
     /// `shutdown-timeout` of the daemon.
     shutdown: Duration,
-    laws: Laws,
+    pub(crate) laws: Laws,
     now: Time,
     /// What is to come, by time and serial number.
     coming: BTreeMap<(Time, u64), Coming>,
     serial: u64,
     random: Random,
-    calm: bool,
-    processes: BTreeMap<WorkerId, Process>,
+    pub(crate) calm: bool,
+    /// `maximum-processes`; 0: none.
+    pub(crate) maximum: u32,
+    pub(crate) processes: BTreeMap<WorkerId, Process>,
+    /// How the pools are used.
+    pub(crate) uses: BTreeMap<PoolId, Use>,
     /// How the programs of a generation behave.
-    programs: BTreeMap<(PoolId, Generation), Program>,
+    pub(crate) programs: BTreeMap<(PoolId, Generation), Program>,
     /// Everything that was done, to compare runs.
     pub(crate) log: Vec<String>,
 }
 
-enum Coming {
+pub(crate) enum Coming {
     /// A message arrives.
     Message(Event),
     /// A process says something, if it is alive.
@@ -48,21 +54,10 @@ enum Coming {
     Copy,
     Jump(Duration),
     Reload(PoolId, Option<Settings>),
-}
-
-#[derive(Clone, Copy)]
-enum Program {
-    Good,
-    Flaky,
-    Broken,
-    Hung,
-}
-
-struct Process {
-    alive: bool,
-    deaf: bool,
-    /// How long it takes to finish its requests; None: it never does.
-    drain: Option<Duration>,
+    /// So many requests are there at a time from here on.
+    Use(PoolId, u32),
+    /// The relay looks whether there is something to tell.
+    Look(PoolId),
 }
 
 /// How the daemon is ended.
@@ -88,20 +83,13 @@ impl World {
             serial: 0,
             random,
             calm: false,
+            maximum: 0,
             processes: BTreeMap::new(),
+            uses: BTreeMap::new(),
             programs: BTreeMap::new(),
             log: Vec::new(),
         };
-        for pool in 1..=1 + world.below(3) {
-            let pool = PoolId(u32::try_from(pool).expect("few pools"));
-            let settings = world.new_settings();
-            world.later(1000, Coming::Message(Event::PoolAdded { pool, settings }));
-            for _ in 0..world.below(8) {
-                let settings = world.chance(2).then(|| world.new_settings());
-                let at = Self::millis(TURMOIL);
-                world.later(at, Coming::Reload(pool, settings.clone()));
-            }
-        }
+        world.plan();
         for _ in 0..world.below(3) {
             let by = Duration::from_secs(world.below(24 * 3600));
             world.later(Self::millis(TURMOIL), Coming::Jump(by));
@@ -114,7 +102,9 @@ impl World {
     pub(crate) fn live(&mut self) {
         self.run(self.now.after(TURMOIL));
         self.calm = true;
-        self.run(self.now.after(CALM));
+        self.run(self.now.after(CALM / 2));
+        self.settle_use();
+        self.run(self.now.after(CALM / 2));
         self.laws.all_is_well(&self.machine.snapshot());
     }
 
@@ -198,6 +188,7 @@ impl World {
                 let Some(process) = self.processes.get_mut(&worker) else {
                     return;
                 };
+                process.in_rotation = false;
                 if std::mem::replace(&mut process.alive, false) {
                     let event = Event::WorkerExited { worker, exit };
                     self.later(Self::millis(LATEST), Coming::Message(event));
@@ -207,6 +198,8 @@ impl World {
                 let saved = serde_json::to_string(&self.machine).expect("it can be saved");
                 self.copy = Some(serde_json::from_str(&saved).expect("it can be read back"));
             }
+            Coming::Use(pool, demand) => self.use_changes(pool, demand),
+            Coming::Look(pool) => self.look(pool),
             Coming::Jump(by) => self.now = self.now.after(by),
             Coming::Reload(pool, settings) => {
                 if let Some(settings) = settings {
@@ -241,10 +234,17 @@ impl World {
         );
     }
 
-    fn deliver(&mut self, event: Event) {
+    pub(crate) fn deliver(&mut self, event: Event) {
         let once = matches!(
             event,
-            Event::ReloadRequested { .. } | Event::StopRequested { .. } | Event::FastStopRequested
+            Event::PoolAdded { .. }
+                | Event::ReloadRequested { .. }
+                | Event::PoolStopped { .. }
+                | Event::PoolStarted { .. }
+                | Event::PoolScaled { .. }
+                | Event::PoolUsed { .. }
+                | Event::StopRequested { .. }
+                | Event::FastStopRequested
         );
         if !once && !self.calm && self.chance(8) {
             self.later(100_000, Coming::Message(event.clone()));
@@ -283,13 +283,16 @@ impl World {
                 worker,
                 generation,
             } => self.begin(pool, worker, generation),
+            Action::OfferWorker { worker } => self.rotate(worker, true),
             Action::RetireWorker { worker, .. } => {
+                self.rotate(worker, false);
                 if let Some(drain) = self.processes[&worker].drain {
                     let event = Event::WorkerDrained { worker };
                     self.later(Self::millis(drain), Coming::Message(event));
                 }
             }
             Action::StopWorker { worker, .. } => {
+                self.rotate(worker, false);
                 if !self.processes[&worker].deaf {
                     let exit = if self.chance(2) {
                         Exit::Signal(15)
@@ -307,153 +310,48 @@ impl World {
                 };
                 self.later(takes, Coming::Death(worker, Exit::Signal(9)));
             }
-            Action::OfferWorker { .. }
-            | Action::ForgetWorker { .. }
-            | Action::ReportPool { .. }
-            | Action::FinishReload { .. }
-            | Action::AbandonReload { .. }
-            | Action::InterruptWorker { .. }
-            | Action::ShedWorkers { .. }
+            Action::InterruptWorker { worker } => {
+                if self.chance(2) {
+                    let event = Event::WorkerRecovered { worker };
+                    self.later(12_000, Coming::Word(event, worker));
+                }
+            }
+            Action::ShedWorkers { pool, count } => self.shed(pool, count),
+            Action::ReportPool { pool, state } => self.reported(pool, state),
+            Action::FinishReload { pool, .. } => self.changed(pool),
+            Action::ForgetWorker { pool, worker, .. } => {
+                self.processes.remove(&worker);
+                self.soon(pool);
+            }
+            Action::AbandonReload { .. }
             | Action::ForgetPool { .. }
             | Action::DrainRelay
             | Action::Finish => {}
         }
     }
 
-    /// A process starts: what it will do is decided by its program and chance.
-    fn begin(&mut self, pool: PoolId, worker: WorkerId, generation: Generation) {
-        let settings = self.laws.settings(pool, generation).clone();
-        let program = self.program_of(pool, generation);
-        let never_drains = self.chance(5)
-            && settings.graceful_timeout != Limit::OFF
-            && settings.eviction_timeout != Limit::OFF;
-        let process = Process {
-            alive: true,
-            deaf: !self.calm && self.chance(4),
-            drain: (!never_drains).then(|| Duration::from_millis(self.below(20_000))),
-        };
-        self.processes.insert(worker, process);
-        let launch = self.below(50);
-        let ready = launch + self.below(3000);
-        if matches!(program, Program::Flaky | Program::Broken) && self.chance(6) {
-            if let Some(process) = self.processes.get_mut(&worker) {
-                process.alive = false;
-            }
-            return self.at(launch, Coming::Message(Event::LaunchFailed { worker }));
-        }
-        self.at(
-            launch,
-            Coming::Word(Event::WorkerLaunched { worker }, worker),
-        );
-        match program {
-            Program::Broken => {
-                return self.at(launch + ready / 2, Coming::Death(worker, Exit::Code(1)));
-            }
-            Program::Hung if settings.startup_timeout != Limit::OFF => return,
-            Program::Good | Program::Flaky | Program::Hung => {}
-        }
-        self.at(ready, Coming::Word(Event::WorkerReady { worker }, worker));
-        let served = ready + self.below(5000);
-        self.at(served, Coming::Word(Event::WorkerServed { worker }, worker));
-        if matches!(program, Program::Flaky) {
-            self.misbehave(worker);
-        }
-        if !self.calm && self.chance(2) {
-            let at = served + self.below(60_000);
-            let event = Event::WorkerTired {
-                worker,
-                cause: Cause::MaximumRequests,
-            };
-            self.at(at, Coming::Word(event, worker));
-        }
-    }
-
-    fn misbehave(&mut self, worker: WorkerId) {
-        let at = self.below(12_000);
-        let coming = match self.below(5) {
-            0 => Coming::Death(worker, Exit::Signal(11)),
-            1 => Coming::Death(worker, Exit::Code(0)),
-            2 => Coming::Word(Event::RequestTimedOut { worker }, worker),
-            3 => Coming::Word(Event::WorkerBroke { worker }, worker),
-            _ => return,
-        };
-        self.at(at, coming);
-    }
-
-    fn program_of(&mut self, pool: PoolId, generation: Generation) -> Program {
-        if self.calm {
-            return Program::Good;
-        }
-        let chosen = match self.below(6) {
-            0 => Program::Broken,
-            1 => Program::Hung,
-            2 | 3 => Program::Flaky,
-            _ => Program::Good,
-        };
-        let usual = *self.programs.entry((pool, generation)).or_insert(chosen);
-        // what it depends on comes and goes
-        if self.chance(4) { chosen } else { usual }
-    }
-
-    fn new_settings(&mut self) -> Settings {
-        let seconds = |world: &mut Self, most: u64| Duration::from_millis(world.below(most * 1000));
-        let limit = |world: &mut Self, most: u64| {
-            if world.chance(10) {
-                Limit::OFF
-            } else {
-                Limit::of(seconds(world, most))
-            }
-        };
-        Settings {
-            scale: Scale::of(u32::try_from(1 + self.below(5)).expect("few")),
-            threads: 1,
-            surge: u32::try_from(1 + self.below(3)).expect("few"),
-            // long enough for a good program
-            startup_timeout: Limit(
-                limit(self, 20)
-                    .0
-                    .map(|limit| limit.max(Duration::from_secs(5))),
-            ),
-            graceful_timeout: limit(self, 65),
-            eviction_timeout: limit(self, 65),
-            shutdown_timeout: if self.chance(10) {
-                Duration::ZERO
-            } else {
-                seconds(self, 8)
-            },
-            restart_interval: Limit::OFF,
-            interrupt_timeout: Duration::ZERO,
-            backoff: Backoff {
-                initial: Duration::from_millis(500),
-                maximum: Duration::from_secs(60),
-            },
-            ready_after: self.chance(8).then_some(Duration::from_secs(1)),
-            first_alone: self.chance(8),
-        }
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.random.below(bound)
     }
 
     /// One time in `times`.
-    fn chance(&mut self, times: u64) -> bool {
+    pub(crate) fn chance(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
     /// Within `most` milliseconds.
-    fn later(&mut self, most: u64, coming: Coming) {
+    pub(crate) fn later(&mut self, most: u64, coming: Coming) {
         let delay = self.below(most);
         self.at(delay, coming);
     }
 
-    fn at(&mut self, delay: u64, coming: Coming) {
+    pub(crate) fn at(&mut self, delay: u64, coming: Coming) {
         self.serial += 1;
         let time = self.now.after(Duration::from_millis(delay));
         self.coming.insert((time, self.serial), coming);
     }
 
-    fn millis(duration: Duration) -> u64 {
+    pub(crate) fn millis(duration: Duration) -> u64 {
         u64::try_from(duration.as_millis()).expect("a short time")
     }
 }

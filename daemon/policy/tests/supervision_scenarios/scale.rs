@@ -1,9 +1,6 @@
 //! How many workers a pool has, told as timelines: as many as are used, on demand, as an operator says.
 
-#[path = "supervision_support/timeline.rs"]
-mod timeline;
-
-use timeline::{play, resume};
+use crate::timeline::{play, resume};
 
 #[test]
 fn a_pool_grows_with_its_use_and_shrinks_by_what_is_idle() {

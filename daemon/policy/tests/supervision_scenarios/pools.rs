@@ -1,9 +1,6 @@
 //! Pools that come and go, and the room they share, told as timelines.
 
-#[path = "supervision_support/timeline.rs"]
-mod timeline;
-
-use timeline::play;
+use crate::timeline::play;
 
 #[test]
 fn a_pool_that_was_removed_finishes_and_is_forgotten() {

@@ -1,8 +1,9 @@
 //! Supervision in a world with faults, with 256 seeds each run. `STOCKADE_SIM_SEED` replays one and prints what happened.
 
-#[path = "supervision_support/laws.rs"]
 mod laws;
-#[path = "supervision_support/world.rs"]
+mod operator;
+mod programs;
+mod relay;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

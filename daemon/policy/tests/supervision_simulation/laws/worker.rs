@@ -1,0 +1,114 @@
+//! What a worker was told and has done, by the laws' own reckoning.
+
+use std::time::Duration;
+
+use stockade_policy::supervision::{Cause, Settings};
+use stockade_policy::{Generation, PoolId, Time};
+
+pub(super) struct Worker {
+    pub(super) pool: PoolId,
+    pub(super) generation: Generation,
+    pub(super) started: Time,
+    /// When it was ready.
+    pub(super) offered: Option<Time>,
+    pub(super) served: bool,
+    /// The relay has let go of it.
+    pub(super) shed: bool,
+    pub(super) deadlocked: bool,
+    /// A request timed out then, and it has not recovered.
+    pub(super) timed_out: Option<Time>,
+    /// How far it was told to go, and when.
+    pub(super) told: Told,
+    pub(super) since: Time,
+    /// The event that ends it was delivered.
+    pub(super) ended: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Told {
+    Nothing,
+    Retire,
+    Stop,
+    Kill,
+}
+
+impl Worker {
+    pub(super) fn new(pool: PoolId, generation: Generation, now: Time) -> Self {
+        Self {
+            pool,
+            generation,
+            started: now,
+            offered: None,
+            served: false,
+            shed: false,
+            deadlocked: false,
+            timed_out: None,
+            told: Told::Nothing,
+            since: now,
+            ended: false,
+        }
+    }
+
+    /// Serves, or will.
+    pub(super) fn is_useful(&self) -> bool {
+        self.told == Told::Nothing && !self.ended
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.offered.is_some() && self.told == Told::Nothing
+    }
+
+    /// It may be told that it retires for this.
+    pub(super) fn may_retire(&self, cause: Cause, settings: &Settings, now: Time) {
+        let offered = self.offered.expect("it was ready");
+        match cause {
+            Cause::RequestTimeout => {
+                let timed_out = self.timed_out.expect("a request timed out");
+                assert!(now.since(timed_out) >= settings.interrupt_timeout);
+            }
+            Cause::RestartInterval => {
+                let interval = settings.restart_interval.0.expect("there is a limit");
+                let jitter = interval / 10;
+                assert!(now.since(offered) >= interval.saturating_sub(jitter));
+            }
+            _ => {}
+        }
+    }
+
+    /// 11: only a deadline that passed, the relay's word or the daemon's end stops a worker that was ready.
+    pub(super) fn may_stop(
+        &self,
+        cause: Cause,
+        overdue: bool,
+        settings: &Settings,
+        stopping: bool,
+        now: Time,
+    ) {
+        let waited = now.since(self.since);
+        if cause == Cause::StartupTimeout {
+            let limit = settings.startup_timeout.0.expect("there is a limit");
+            assert!(self.offered.is_none() && now.since(self.started) >= limit);
+        } else if cause == Cause::Deadlock {
+            assert!(self.deadlocked && self.offered.is_some() && overdue);
+        } else if overdue && !stopping {
+            let limit = if cause == Cause::Requested {
+                settings.eviction_timeout
+            } else {
+                settings.graceful_timeout
+            };
+            assert_eq!(self.told, Told::Retire);
+            assert!(waited >= limit.0.expect("there is a limit"));
+        } else {
+            assert!(stopping || self.offered.is_none() || self.told == Told::Retire);
+        }
+    }
+
+    pub(super) fn may_be_killed(&self, settings: &Settings, fast: bool, now: Time) {
+        let waited = now.since(self.since);
+        match self.told {
+            Told::Nothing | Told::Retire => assert!(fast, "killed without a stop"),
+            Told::Stop => assert!(fast || waited >= settings.shutdown_timeout, "killed early"),
+            Told::Kill => assert!(waited >= Duration::from_secs(5)),
+        }
+    }
+}
