@@ -136,6 +136,7 @@ impl Pool {
             threads: self.accepted.settings.threads,
         };
         self.demand.told(busy, waiting, supply);
+        self.shedding.hope();
         true
     }
 

@@ -2,8 +2,8 @@
 //!
 //! At the maximum nothing is started but in the place of what is gone. Who waits is served in turn, one worker at a
 //! time: first pools without any worker, then pools below their minimum, then whoever has waited longest. For a pool
-//! without any worker another one that is above its minimum gives one up: an idle one, or when it has had none for a while, one
-//! that finishes what it has. A replacement finds no room beside the worker it is for: that one retires first.
+//! without any worker another one that is above its minimum gives an idle one up. A replacement finds no room beside the
+//! worker it is for: that one retires first.
 
 use super::{machine::Supervision, pool::Pool, size};
 

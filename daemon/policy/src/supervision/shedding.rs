@@ -40,9 +40,13 @@ impl Shedding {
         }
     }
 
-    /// Whether the last request was in vain, which is said once.
-    pub(super) const fn was_in_vain(&mut self) -> bool {
-        core::mem::replace(&mut self.in_vain, false)
+    pub(super) const fn was_in_vain(&self) -> bool {
+        self.in_vain
+    }
+
+    /// The use of the pool has changed: another may be idle.
+    pub(super) const fn hope(&mut self) {
+        self.in_vain = false;
     }
 
     pub(super) fn expected(&self) -> u32 {

@@ -145,15 +145,17 @@ fn a_pool_without_a_worker_gets_the_idle_one_of_a_pool_above_its_minimum() {
 }
 
 #[test]
-fn a_busy_worker_finishes_for_a_pool_without_one_when_none_was_idle_for_a_while() {
+fn of_pools_above_their_minimum_the_one_that_had_none_idle_is_asked_last() {
     play(
-        "0      maximum-processes 2         |
-         0      add scale=1..2; add scale=0..2 p2 | report starting, start 1 g1, report serving p2
-         900    ready 1; used 2 0           | offer 1, report serving, start 2 g1
-         1900   ready 2                     | offer 2
-         2000   used 0 1 p2                 | shed 1
-         7000   tick                        | retire 1 scaled-down
-         7100   drained 1; exit 1 0         | stop 1 scaled-down, forget 1 scaled-down, start 3 g1 p2",
+        "0      maximum-processes 4         |
+         0      add scale=1..2; add scale=1..2 p2; add scale=0..2 p3 | report starting, start 1 g1, report starting p2, start 2 g1 p2, report serving p3
+         900    ready 1; used 2 0           | offer 1, report serving, start 3 g1
+         901    ready 2; used 2 0 p2        | offer 2, report serving p2, start 4 g1 p2
+         1900   ready 3; ready 4            | offer 3, offer 4
+         2000   used 0 1 p3                 | shed 1 p2
+         7000   tick                        | shed 1
+         7001   shed 1                      | retire 1 scaled-down
+         7100   drained 1; exit 1 0         | stop 1 scaled-down, forget 1 scaled-down, start 5 g1 p3",
     );
 }
 

@@ -180,13 +180,26 @@ fn a_pool_that_is_used_is_reloaded_at_the_size_it_has() {
 }
 
 #[test]
+fn a_reload_does_not_wait_for_workers_above_the_scale_that_are_never_idle() {
+    play(
+        "0      add processes=3          | report starting, start 1 g1, start 2 g1, start 3 g1
+         900    ready 1; ready 2; ready 3 | offer 1, report serving, offer 2, offer 3
+         1000   scale scale=2..2         | shed 1
+         1001   change processes=2; reload | retire 1 requested
+         1100   drained 1; exit 1 0      | stop 1 requested, forget 1 requested, start 4 g2
+         1900   ready 4                  | offer 4, retire 2 requested",
+    );
+}
+
+#[test]
 fn an_operator_scales_until_the_next_reload() {
     let mut machine = play(
         "0      add processes=1          | report starting, start 1 g1
          900    ready 1                  | offer 1, report serving
          1000   scale scale=3..3         | start 2 g1, start 3 g1
          1900   ready 2; ready 3         | offer 2, offer 3
-         2000   scale scale=2..2         | retire 1 scaled-down
+         2000   scale scale=2..2         | shed 1
+         2050   shed 1                   | retire 1 scaled-down
          2001   used 1 1                 |
          2100   drained 1; exit 1 0      | stop 1 scaled-down, forget 1 scaled-down
          3000   reload                   | start 4 g2

@@ -95,7 +95,10 @@ impl World {
             return;
         }
         let (busy, _) = self.used(pool);
-        let idle = self.in_rotation(pool).saturating_sub(busy).min(count);
+        let ready = self.in_rotation(pool);
+        // even where all are busy, one may be idle at this moment
+        let resting = u32::from(self.calm && self.chance(2)).min(ready);
+        let idle = ready.saturating_sub(busy).max(resting).min(count);
         let workers = self.processes.iter_mut().rev();
         let idle: Vec<WorkerId> = workers
             .filter(|(_, process)| process.pool == pool && process.in_rotation)

@@ -22,17 +22,10 @@ impl Pool {
         self.report(context);
     }
 
-    /// Retires outdated workers while there are more ready ones than wanted, older generations first; and whichever
-    /// while there are more than there may be.
+    /// Retires outdated workers while there are more ready ones than wanted: older generations first.
     fn retire_outdated(&mut self, context: &mut Context) {
-        loop {
-            let ready = self.ready();
-            let outdated = self.outdated().filter(|_| ready > self.wanted());
-            let any = self
-                .first(Life::is_ready)
-                .filter(|_| ready > size(self.scale().maximum));
-            let any = any.map(|worker| (worker, Cause::ScaledDown));
-            let Some((worker, cause)) = outdated.or(any) else {
+        while self.ready() > self.wanted() {
+            let Some((worker, cause)) = self.outdated() else {
                 return;
             };
             self.retire(worker, cause, context);
@@ -159,6 +152,12 @@ impl Pool {
         takes
     }
 
+    pub(super) fn retire_first_ready(&mut self, context: &mut Context) {
+        if let Some(worker) = self.first(Life::is_ready) {
+            self.retire(worker, Cause::Requested, context);
+        }
+    }
+
     fn retire(&mut self, worker: WorkerId, cause: Cause, context: &mut Context) {
         if let Some(life) = self.workers.get_mut(&worker) {
             life.retire(cause, context);
@@ -214,12 +213,13 @@ impl Pool {
         }
     }
 
-    /// How many of its workers it can spare, if any.
-    pub(in super::super) fn spares(&self) -> Option<(usize, usize)> {
+    /// Whether it can spare workers, and how readily: who has had none idle is asked last.
+    pub(in super::super) fn spares(&self) -> Option<(bool, usize, usize)> {
         let ready = self.ready();
         let spare = ready.saturating_sub(size(self.scale().minimum));
         let gives = self.phase == Phase::Running && self.shedding.expected() == 0 && spare > 0;
-        gives.then(|| (ready.saturating_sub(self.wanted()), spare))
+        let unwanted = ready.saturating_sub(self.wanted());
+        gives.then(|| (!self.shedding.was_in_vain(), unwanted, spare))
     }
 
     /// Room that it is about to make for others.
@@ -228,13 +228,8 @@ impl Pool {
         size(self.shedding.expected()).saturating_add(self.count(shed))
     }
 
-    /// One of its workers is to make room for a pool that has none: an idle one; when there was none, the one that is the oldest finishes.
+    /// One of its workers that is idle is to make room for a pool that has none.
     pub(in super::super) fn give_room(&mut self, context: &mut Context) {
-        if !self.shedding.was_in_vain() {
-            self.ask_to_shed(1, context);
-        } else if let Some(worker) = self.first(Life::is_ready) {
-            self.retire(worker, Cause::ScaledDown, context);
-            self.report(context);
-        }
+        self.ask_to_shed(1, context);
     }
 }

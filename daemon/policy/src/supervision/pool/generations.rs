@@ -110,12 +110,23 @@ impl Pool {
         let wanted = wanted.min(size(self.accepted.settings.surge));
         let started = self.count(|life| life.generation() == plan.generation);
         let room = self.room().saturating_sub(self.live());
+        if started == 0 && room == 0 {
+            self.retire_one_too_many(context);
+        }
         for _ in 0..wanted.saturating_sub(started).min(room) {
             if !self.start(&plan, context) {
                 return false;
             }
         }
         true
+    }
+
+    /// An operator has scaled the pool down, and its workers are never idle: the candidate gets the room of one of them.
+    fn retire_one_too_many(&mut self, context: &mut Context) {
+        let leaving = self.count(|life| life.leaving().is_some());
+        if leaving == 0 && self.ready() > self.wanted() {
+            self.retire_first_ready(context);
+        }
     }
 
     pub(super) fn finish_reload(&mut self, context: &mut Context) {
