@@ -33,6 +33,7 @@ fn the_same_seed_gives_the_same_actions() {
     for seed in 0..8 {
         let log = || {
             let mut world = World::new(seed);
+            world.keeps_log = true;
             world.live();
             world.end();
             world.log
@@ -50,6 +51,7 @@ fn each_seed(scenario: impl Fn(&mut World)) {
     let replayed = replayed_seed();
     for seed in replayed.map_or(0..SEEDS, |seed| seed..seed + 1) {
         let mut world = World::new(seed);
+        world.keeps_log = replayed.is_some();
         let outcome = catch_unwind(AssertUnwindSafe(|| scenario(&mut world)));
         if let Err(failure) = outcome {
             if replayed.is_some() {

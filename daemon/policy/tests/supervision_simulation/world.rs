@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) uses: BTreeMap<PoolId, Use>,
     /// How the programs of a generation behave.
     pub(crate) programs: BTreeMap<(PoolId, Generation), Program>,
+    /// Writing it down takes longer than doing it.
+    pub(crate) keeps_log: bool,
     /// Everything that was done, to compare runs.
     pub(crate) log: Vec<String>,
 }
@@ -87,6 +89,7 @@ impl World {
             processes: BTreeMap::new(),
             uses: BTreeMap::new(),
             programs: BTreeMap::new(),
+            keeps_log: false,
             log: Vec::new(),
         };
         world.plan();
@@ -124,7 +127,7 @@ impl World {
             2 => Ending::Twice,
             _ => Ending::Fast,
         };
-        self.log.push(format!("{ending:?}"));
+        self.note(format_args!("{ending:?}"));
         let stop = Event::StopRequested {
             deadline: self.now.after(self.shutdown),
         };
@@ -249,7 +252,7 @@ impl World {
         if !once && !self.calm && self.chance(8) {
             self.later(100_000, Coming::Message(event.clone()));
         }
-        self.log.push(format!("{:?} {event:?}", self.now));
+        self.note(format_args!("{event:?}"));
         self.laws
             .happened(&event, self.now, &self.machine.snapshot());
         self.machine.handle(event.clone(), self.now);
@@ -267,7 +270,7 @@ impl World {
             if let Some(copy) = &mut self.copy {
                 assert_eq!(copy.poll_action().as_ref(), Some(&action), "a copy differs");
             }
-            self.log.push(format!("{:?}   {action:?}", self.now));
+            self.note(format_args!("  {action:?}"));
             self.laws.done(&action, self.now, &snapshot);
             self.affect(&action);
             done += 1;
@@ -327,6 +330,12 @@ impl World {
             | Action::ForgetPool { .. }
             | Action::DrainRelay
             | Action::Finish => {}
+        }
+    }
+
+    fn note(&mut self, what: std::fmt::Arguments<'_>) {
+        if self.keeps_log {
+            self.log.push(format!("{:?} {what}", self.now));
         }
     }
 
