@@ -25,7 +25,7 @@ pub struct Generation(pub u32);
 pub enum PoolState {
     /// No worker is ready (yet, or at this moment), and the last ones have not failed too often: requests wait.
     Starting,
-    /// At least one worker is ready.
+    /// At least one worker is ready, or the pool is on demand and starts one when a request comes.
     Serving,
     /// No worker is ready and the last ones died before their first request: requests are refused at once.
     Failing,
