@@ -15,8 +15,8 @@
 //!
 //! A generation that is asked for is a **candidate** until its first worker is ready (`generations`).
 //!
-//! A pool **on demand** (`minimum` 0) at rest has no worker and is serving: a request is enough. When it is failing and
-//! nobody asks for it, it is not tried; when its backoff is over the next request may try it again.
+//! A pool **on demand** (`minimum` 0) at rest has no worker and is serving: a request is enough. When it is failing, who
+//! asked has been refused and nobody does any more: it is not tried until its backoff is over and somebody asks again.
 
 mod balance;
 mod generations;
@@ -333,6 +333,9 @@ impl Pool {
         };
         if state != self.state {
             self.state = state;
+            if state == PoolState::Failing {
+                self.demand = Demand::default();
+            }
             context.act(Action::ReportPool {
                 pool: self.id,
                 state,

@@ -108,7 +108,7 @@ fn a_worker_that_is_not_wanted_is_not_replaced_whatever_it_goes_for() {
 }
 
 #[test]
-fn a_failing_pool_on_demand_is_retried_while_it_is_wanted_and_left_alone_when_not() {
+fn a_failing_pool_on_demand_is_left_alone_until_its_backoff_is_over_and_somebody_asks() {
     let mut machine = play(
         "0            add scale=0..2   | report serving
          0            used 0 1         | start 1 g1
@@ -121,21 +121,19 @@ fn a_failing_pool_on_demand_is_retried_while_it_is_wanted_and_left_alone_when_no
          4000         exit 4 1         | forget 4 exit-code failed waits
          7000..8000   tick             | start 5 g1
          8100         exit 5 1         | forget 5 exit-code failed waits, report failing
-         14100..16100 tick             | start 6 g1
-         17000        exit 6 1         | forget 6 exit-code failed waits
-         17100        used 0 0         |
-         29000..33000 tick             | report starting",
+         14100..16100 tick             | report starting",
     );
     assert_eq!(machine.poll_timeout(), None, "left alone");
     resume(
         &mut machine,
-        "90000          used 0 1       | start 7 g1
-         90100          exit 7 1       | forget 7 exit-code failed waits, report failing
-         90200          used 0 0       |
-         113000..123000 tick           | report starting
-         200000         used 0 1       | start 8 g1
-         200900         ready 8        | offer 8, report serving
-         200901         served 8       |",
+        "20000          used 0 1       | start 6 g1
+         20100          exit 6 1       | forget 6 exit-code failed waits, report failing
+         21000          used 0 1       |
+         32000..36100   tick           | start 7 g1
+         37000          exit 7 1       | forget 7 exit-code failed waits
+         61000..69000   tick           | start 8 g1
+         70000          ready 8        | offer 8, report serving
+         70001          served 8       |",
     );
 }
 

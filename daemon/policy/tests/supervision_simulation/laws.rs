@@ -226,6 +226,9 @@ impl Laws {
         let pool = self.pool(pool);
         assert_ne!(pool.state, Some(state), "reported without a change");
         pool.state = Some(state);
+        if state == PoolState::Failing {
+            pool.used = None;
+        }
     }
 
     /// 9: only a generation that never served is given up, once.
