@@ -90,10 +90,9 @@ impl Pool {
     /// Nobody asks for it: a pool that is failing may be tried again by the first who does, when its backoff is over.
     fn leave_alone(&mut self, context: &Context) {
         let retry = self.health.not_before();
-        if !self.health.is_failing() {
-        } else if retry > context.now() {
+        if self.health.is_failing() && retry > context.now() {
             self.retry = Some(retry);
-        } else {
+        } else if self.health.is_failing() {
             self.health.give_another_chance();
         }
     }

@@ -22,6 +22,7 @@ impl Laws {
             // what wears out goes on being replaced
             let wears = known.keys().restart_interval != Limit::OFF;
             assert!(answered, "reload {} has no answer", known.newest);
+            assert_ne!(pool.state, PoolState::Failing, "nothing fails");
             if known.standing == Standing::Halted {
                 assert_eq!(states(pool, snapshot), [], "it is stopped");
             } else if shares {
