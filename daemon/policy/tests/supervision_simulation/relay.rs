@@ -25,12 +25,16 @@ impl World {
         self.soon(pool);
     }
 
-    /// Some use that stays.
-    pub(crate) fn settle_use(&mut self) {
+    /// Some use that stays: first of every second pool, which may take all the room that there is, then of the others.
+    pub(crate) fn settle_use(&mut self, rest: u32) {
         let pools: Vec<PoolId> = self.uses.keys().copied().collect();
         for pool in pools {
-            let demand = self.few(12);
-            self.use_changes(pool, demand);
+            if pool.0 % 2 == rest {
+                let demand = self.few(12);
+                self.use_changes(pool, demand);
+            } else if rest == 1 {
+                self.use_changes(pool, 0);
+            }
         }
     }
 

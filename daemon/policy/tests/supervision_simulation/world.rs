@@ -105,9 +105,11 @@ impl World {
     pub(crate) fn live(&mut self) {
         self.run(self.now.after(TURMOIL));
         self.calm = true;
-        self.run(self.now.after(CALM / 2));
-        self.settle_use();
-        self.run(self.now.after(CALM / 2));
+        self.run(self.now.after(CALM / 3));
+        self.settle_use(1);
+        self.run(self.now.after(CALM / 3));
+        self.settle_use(0);
+        self.run(self.now.after(CALM / 3));
         self.laws.all_is_well(&self.machine.snapshot());
     }
 
