@@ -1,8 +1,8 @@
 //! `maximum-processes`: the room that all pools have together.
 //!
 //! At the maximum nothing is started but in the place of what is gone. Who waits is served in turn, one worker at a
-//! time: first pools without any worker, then pools below their minimum, then whoever has waited longest. For a pool
-//! without any worker another one that is above its minimum gives an idle one up. A replacement finds no room beside the
+//! time: first pools without any worker, then pools below their minimum, then whoever has waited longest. For the
+//! first two another one that is above its minimum gives an idle one up. A replacement finds no room beside the
 //! worker it is for: that one retires first.
 
 use super::{machine::Supervision, pool::Pool, size};
@@ -45,10 +45,9 @@ impl Supervision {
         self.make_room();
     }
 
-    /// A pool that has no worker at all gets one of a pool that has more than it must.
+    /// A pool that has no worker at all, or fewer than it must, gets one of a pool that has more than it must.
     fn make_room(&mut self) {
-        let destitute = self.pools.values().filter(|pool| pool.is_destitute());
-        let needed = destitute.count();
+        let needed = self.pools.values().filter(|pool| pool.is_poor()).count();
         let coming: usize = self.pools.values().map(Pool::gives).sum();
         for _ in coming..needed {
             let able = self

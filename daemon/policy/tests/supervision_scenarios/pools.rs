@@ -107,6 +107,24 @@ fn nothing_is_started_above_the_maximum_and_who_waits_is_served_in_turn() {
 }
 
 #[test]
+fn who_has_no_worker_is_first_then_who_is_below_its_minimum_whoever_has_waited_longest() {
+    play(
+        "0      maximum-processes 3         |
+         0      add scale=1..4              | report starting, start 1 g1
+         1      add p2 processes=2          | report starting p2, start 2 g1 p2, start 3 g1 p2
+         2      add p3 scale=0..1           | report serving p3
+         900    ready 1; ready 2; ready 3   | offer 1, report serving, offer 2, report serving p2, offer 3
+         950    served 2; served 3          |
+         1000   used 1 1                    |
+         1100   signal 2 11                 | forget 2 signal p2, start 4 g1 p2
+         2000   ready 4; served 4           | offer 4
+         2100   used 0 1 p3                 |
+         2200   signal 3 11                 | forget 3 signal p2, start 5 g1 p3
+         2300   signal 4 11                 | forget 4 signal p2, report starting p2, start 6 g1 p2",
+    );
+}
+
+#[test]
 fn at_the_maximum_a_replacement_retires_first() {
     play(
         "0      maximum-processes 2         |

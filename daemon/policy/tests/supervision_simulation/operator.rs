@@ -13,8 +13,8 @@ impl World {
         let first = 1 + self.few(3);
         let later = self.few(3);
         if self.chance(3) {
-            // every pool can have its minimum, and there is room for one more
-            self.maximum = 2 * (first + later) + 1 + self.few(3);
+            // every pool can have its minimum
+            self.maximum = 2 * (first + later) + self.few(2);
             self.machine.set_maximum_processes(self.maximum);
             self.laws.maximum = self.maximum;
         }

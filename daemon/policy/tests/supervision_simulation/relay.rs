@@ -30,7 +30,7 @@ impl World {
         let pools: Vec<PoolId> = self.uses.keys().copied().collect();
         for pool in pools {
             if pool.0 % 2 == rest {
-                let demand = self.few(12);
+                let demand = 1 + self.few(20);
                 self.use_changes(pool, demand);
             } else if rest == 1 {
                 self.use_changes(pool, 0);

@@ -189,9 +189,10 @@ impl Pool {
         Some((useful > 0, !first, self.place?))
     }
 
-    /// It waits for room and has no worker that serves or will.
-    pub(in super::super) fn is_destitute(&self) -> bool {
-        self.place.is_some() && self.count(Life::is_useful) == 0
+    /// It waits for room, and of workers that serve or will it has none or fewer than its minimum.
+    pub(in super::super) fn is_poor(&self) -> bool {
+        let useful = self.count(Life::is_useful);
+        self.place.is_some() && useful < size(self.scale().minimum).max(1)
     }
 
     /// All room is taken: its own worker makes some for its replacement, one at a time.
@@ -227,7 +228,7 @@ impl Pool {
         size(self.shedding.expected()).saturating_add(self.count(shed))
     }
 
-    /// One of its workers that is idle is to make room for a pool that has none.
+    /// One of its workers that is idle is to make room for a pool that is poor.
     pub(in super::super) fn give_room(&mut self, context: &mut Context) {
         self.ask_to_shed(1, context);
     }
