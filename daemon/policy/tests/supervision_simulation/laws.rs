@@ -1,5 +1,6 @@
 //! What must hold whatever happens. The numbers are the architecture's properties.
 
+mod counts;
 mod peace;
 mod pool;
 mod worker;
@@ -467,33 +468,6 @@ impl Laws {
 
     fn pool(&mut self, id: PoolId) -> &mut Pool {
         self.pools.get_mut(&id).expect("it was added")
-    }
-
-    fn live(&self, pool: PoolId) -> usize {
-        self.count(pool, |_| true)
-    }
-
-    fn ready(&self, pool: PoolId) -> usize {
-        self.count(pool, Worker::is_ready)
-    }
-
-    /// Those that serve or will, but for a candidate's.
-    fn useful(&self, id: PoolId) -> usize {
-        let accepted = self.pools.get(&id).map(|pool| pool.accepted);
-        self.count(id, |worker| {
-            worker.is_useful() && Some(worker.generation) <= accepted
-        })
-    }
-
-    fn leaving(&self, pool: PoolId) -> usize {
-        self.count(pool, |worker| worker.told > Told::Nothing)
-    }
-
-    fn count(&self, pool: PoolId, which: impl Fn(&Worker) -> bool) -> usize {
-        let workers = self.workers.values();
-        workers
-            .filter(|worker| worker.pool == pool && which(worker))
-            .count()
     }
 }
 
