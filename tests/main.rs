@@ -43,6 +43,7 @@ mod serve;
 mod service;
 mod shim;
 mod status;
+mod strays;
 mod systemd;
 mod traps;
 mod upstream;

@@ -13,6 +13,7 @@ pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod nginx;
 pub(crate) mod pattern;
+pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod running;
 pub(crate) mod server;

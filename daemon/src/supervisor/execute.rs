@@ -197,12 +197,13 @@ impl Shell {
             return;
         };
         let exit = process.reap();
+        let user = known.user();
         let pool = known.description.pool;
         let done = exit == Exit::Code(0);
         self.relay
             .tell(&ToRelay::WorkerGone { pool, worker, done }, &[]);
         self.tell_machine(Event::WorkerExited { worker, exit });
-        self.reap_strangers();
+        self.end_strays(user);
     }
 
     fn forget_worker(

@@ -8,6 +8,7 @@
 //! - `pools`, `workers`, `relay_process`, `shim_process`: what is held of each; `process`: a process by its pidfd; `relay_life`, `line`: talk
 //!   with a relay; `words`: the log's.
 //! - `succession`: relays come and go, workers stay; `leases`: whose a worker's slots are.
+//! - `strays`: what workers leave behind.
 //! - `spawn`: the only place where processes are started.
 //! - `systemd`: what systemd is told and passes.
 //! - `sockets`, `runtime_dir`, `adapter`, `signals`: what is made, taken or opened at the start.
@@ -32,6 +33,7 @@ mod shim_process;
 mod signals;
 mod sockets;
 mod spawn;
+mod strays;
 mod succession;
 mod systemd;
 mod words;
@@ -71,6 +73,7 @@ use shell::{Inbox, Shell};
 use shim_process::ShimProcess;
 use signals::Signals;
 use spawn::Spawner;
+use strays::Strays;
 use systemd::{Passed, Systemd};
 
 /// Where a configuration comes from.
@@ -160,6 +163,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
         _admin: admin,
         reloads: Reloads::default(),
         systemd: Systemd::new(),
+        strays: Strays::default(),
         random,
         senders,
         stopping: false,

@@ -10,10 +10,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sys::{
-        signal::{Signal, killpg},
-        wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
-    },
+    sys::signal::{Signal, killpg},
     unistd::Pid,
 };
 use rustix::process::{
@@ -112,24 +109,6 @@ impl End {
     pub(super) async fn come(&self) {
         // An error would say that the runtime is gone, and nobody waits then.
         drop(self.0.readable().await);
-    }
-}
-
-/// Reaps the processes that workers left behind and that came to us (we are their subreaper). `is_ours` says whose end
-/// is waited for elsewhere.
-pub(super) fn reap_strangers(is_ours: impl Fn(i32) -> bool) {
-    let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    while let Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) =
-        waitid(Id::All, peek)
-    {
-        // The first in line is ours: its reaping calls again.
-        if is_ours(pid.as_raw()) {
-            return;
-        }
-        match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
-            Ok(_) => tracing::debug!("process {pid}, left behind by a worker, was reaped"),
-            Err(_) => return,
-        }
     }
 }
 

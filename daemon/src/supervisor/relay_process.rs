@@ -426,9 +426,9 @@ impl RelayProcess {
         }
     }
 
-    /// Whether this is one of them.
-    pub(super) fn has(&self, pid: i32) -> bool {
-        self.lives.iter().any(|life| life.process.pid() == pid)
+    /// Their processes.
+    pub(super) fn pids(&self) -> impl Iterator<Item = i32> {
+        self.lives.iter().map(|life| life.process.pid())
     }
 
     /// Ends them.

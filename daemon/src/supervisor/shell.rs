@@ -20,7 +20,7 @@ use super::{
     adapter::Adapter,
     admin::{self, Admin},
     pools::PoolRecord,
-    process::{End, Process, reap_strangers},
+    process::{End, Process},
     relay_life::RelayNumber,
     relay_process::RelayProcess,
     reload::Reloads,
@@ -28,6 +28,7 @@ use super::{
     shim_process::{ShimProcess, gone as shim_gone},
     signals::{Asked, Signals},
     spawn::{Launch, Spawner},
+    strays::{Living, Strays},
     systemd::Systemd,
     workers::Worker,
 };
@@ -71,6 +72,7 @@ pub(super) struct Shell {
     /// Who waits for the end of a reload.
     pub(super) reloads: Reloads,
     pub(super) systemd: Systemd,
+    pub(super) strays: Strays,
     pub(super) random: Random,
     pub(super) senders: Senders,
     pub(super) stopping: bool,
@@ -267,30 +269,52 @@ impl Shell {
         match turn {
             Turn::Launched => self.launched(worker),
             Turn::LaunchFailed(failure) => {
+                let mut user = None;
                 if let Some(known) = self.workers.get_mut(&worker) {
                     tracing::warn!("{} not started: {failure}", known.name());
                     known.process.take().map(Process::reap);
+                    user = known.user();
                 }
                 self.launch_failures.insert(worker, failure.to_string());
                 self.tell_machine(Event::LaunchFailed { worker });
-                self.reap_strangers();
+                self.end_strays(user);
             }
             Turn::Gone => self.gone(worker),
         }
     }
 
     /// Reaps what workers left behind; after each of our own was reaped, for that may have stood before one.
-    pub(super) fn reap_strangers(&self) {
-        reap_strangers(|pid| {
-            let is_worker = |worker: &Worker| {
-                worker
-                    .process
-                    .as_ref()
-                    .is_some_and(|process| process.pid() == pid)
-            };
-            let shim = self.shim.as_ref().and_then(ShimProcess::pid);
-            self.relay.has(pid) || shim == Some(pid) || self.workers.values().any(is_worker)
-        });
+    pub(super) fn reap_strangers(&mut self) {
+        for account in self.strays.reap(&self.living(None).known) {
+            self.strays.end(&self.living(account));
+        }
+    }
+
+    /// A worker of `account` (none: of our own) is gone, and reaped: what it left behind goes too.
+    pub(super) fn end_strays(&mut self, account: Option<u32>) {
+        self.strays.end(&self.living(account));
+        self.reap_strangers();
+    }
+
+    /// Whom to leave alone when a worker of `account` is gone.
+    fn living(&self, account: Option<u32>) -> Living {
+        let workers = self.workers.values();
+        let alive = workers.filter_map(|worker| Some((worker, worker.process.as_ref()?.pid())));
+        let mut living = Living {
+            gone: account,
+            ..Living::default()
+        };
+        for (worker, pid) in alive {
+            living.known.insert(pid);
+            living
+                .others
+                .extend(worker.user().filter(|user| Some(*user) != account));
+        }
+        living.known.extend(self.relay.pids());
+        living
+            .known
+            .extend(self.shim.as_ref().and_then(ShimProcess::pid));
+        living
     }
 }
 

@@ -159,6 +159,11 @@ impl Worker {
         format!("pool {pool_name}: worker {worker} (pid {pid})")
     }
 
+    /// Whom it has become; none: it is who we are.
+    pub(super) fn user(&self) -> Option<u32> {
+        self.keys.account.as_ref().map(|account| account.uid)
+    }
+
     /// How long ago it was started.
     pub(super) const fn age(&self, now: Time) -> Duration {
         now.since(self.description.started)
