@@ -258,7 +258,7 @@ fn every_kind_of_mistake_has_exit_code_78_and_names_its_subject() {
             "request-timeout",
         ),
         (
-            format!("{listen}command = [\"/bin/true\"]\nprivate-tmp = true\n"),
+            format!("{listen}command = [\"/bin/true\"]\nwarm-up = []\n"),
             "not supported yet",
         ),
         (

@@ -24,7 +24,7 @@ OWN_REMEDY = (
 )
 
 
-def load(target, python_path):
+def load(target, python_path, owner=(None, None)):
     sys.argv[:] = ["stockade"]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -35,7 +35,11 @@ def load(target, python_path):
     if script:
         location = os.path.abspath(location)
     extend_path(python_path, os.path.dirname(location) if script else None)
-    module = import_script(location, target) if script else import_module(location, target)
+    try:
+        module = import_script(location, target, owner) if script else import_module(location, target)
+    except ForeignScript as error:
+        sys.stderr.write("%s: every request is answered 403\n" % error)
+        return refuse
     return find_callable(module, location, name, target)
 
 
@@ -72,7 +76,7 @@ def import_module(name, target):
         fail_import(error, target)
 
 
-def import_script(path, target):
+def import_script(path, target, owner):
     try:
         with open(path, "rb") as file:
             first = file.read(128).partition(b"\n")[0]
@@ -87,21 +91,49 @@ def import_script(path, target):
     name, extension = os.path.splitext(os.path.basename(path))
     if not name.isidentifier() or name in sys.modules or extension != ".py":
         name = "stockade_script_" + "".join(c if c.isalnum() else "_" for c in name)
-    spec = importlib.util.spec_from_file_location(name, path, loader=ScriptLoader(name, path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=ScriptLoader(name, path, owner))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+    except ForeignScript:
+        raise
     except BaseException as error:
         fail_import(error, target)
     return module
 
 
 class ScriptLoader(SourceFileLoader):
-    """Without a cache: app.wsgi would share its file with app.py."""
+    """Without a cache: app.wsgi would share its file with app.py. What is run is what was read from a file of the right owner."""
+
+    def __init__(self, name, path, owner):
+        super().__init__(name, path)
+        self.owner = owner
 
     def get_code(self, fullname):
         return self.source_to_code(self.get_data(self.path), self.path)
+
+    def get_data(self, path):
+        if path != self.path:
+            return super().get_data(path)
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            for key, wanted, found in zip(
+                ("script-user", "script-group"), self.owner, (status.st_uid, status.st_gid)
+            ):
+                if wanted is not None and wanted != found:
+                    raise ForeignScript("%s belongs to %d, and %s is %d" % (path, found, key, wanted))
+            return file.read()
+
+
+class ForeignScript(Exception):
+    """The application's file is not of the account that it has to be of."""
+
+
+def refuse(environ, start_response):
+    """In place of an application whose file is somebody else's."""
+    start_response("403 Forbidden", [("Content-Type", "text/plain"), ("Stockade-Cause", "script-owner")])
+    return [b"Forbidden\n"]
 
 
 def find_callable(module, location, name, target):

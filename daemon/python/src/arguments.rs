@@ -1,5 +1,5 @@
-//! The adapter's arguments: words `key=value`, named after the pool's keys (`wsgi`, `threads`, `mount`, `python-path`, the last as
-//! often as there are entries). The launcher writes them (`launch/python.rs` of the daemon).
+//! The adapter's arguments: words `key=value`, named after the pool's keys (`wsgi`, `threads`, `mount`, `display-name`, `script-user`,
+//! `script-group`, `python-path`, the last as often as there are entries). The launcher writes them (`launch/python.rs` of the daemon).
 
 /// See the module.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,6 +12,12 @@ pub(crate) struct Arguments {
     pub(crate) mount: String,
     /// `python-path`, in order.
     pub(crate) python_path: Vec<String>,
+    /// `display-name`.
+    pub(crate) display_name: Option<String>,
+    /// `script-user`, a number.
+    pub(crate) script_user: Option<u32>,
+    /// `script-group`, a number.
+    pub(crate) script_group: Option<u32>,
 }
 
 impl Arguments {
@@ -22,11 +28,16 @@ impl Arguments {
         let mut threads = 1;
         let mut mount = String::new();
         let mut python_path = Vec::new();
+        let mut display_name = None;
+        let (mut script_user, mut script_group) = (None, None);
         for word in words {
             match word.split_once('=') {
                 Some(("wsgi", target)) => wsgi = Some(target.to_owned()),
                 Some(("mount", path)) => path.trim_end_matches('/').clone_into(&mut mount),
                 Some(("python-path", entry)) => python_path.push(entry.to_owned()),
+                Some(("display-name", title)) => display_name = Some(title.to_owned()),
+                Some(("script-user", number)) => script_user = Some(owner(&word, number)?),
+                Some(("script-group", number)) => script_group = Some(owner(&word, number)?),
                 Some(("threads", number)) => {
                     threads = number
                         .parse()
@@ -42,6 +53,15 @@ impl Arguments {
             threads,
             mount,
             python_path,
+            display_name,
+            script_user,
+            script_group,
         })
     }
+}
+
+fn owner(word: &str, number: &str) -> Result<u32, String> {
+    number
+        .parse()
+        .map_err(|_| format!("{word:?}: an owner must be a number"))
 }

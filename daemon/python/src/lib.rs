@@ -20,6 +20,7 @@ mod response;
 mod server;
 mod start;
 mod stop;
+mod title;
 
 use pyo3::prelude::*;
 

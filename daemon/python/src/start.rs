@@ -28,6 +28,7 @@ use crate::{
     environ::latin_1,
     report::Report,
     server::{Server, Wake},
+    title,
 };
 
 const LOADER: &CStr = pyo3::ffi::c_str!(include_str!("../python/loader.py"));
@@ -57,9 +58,11 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
         c"<stockade loader.py>",
         c"stockade_python.loader",
     )?;
+    set_title(py, &arguments, &report);
+    let owner = (arguments.script_user, arguments.script_group);
     let application = loader
         .getattr("load")?
-        .call1((&arguments.wsgi, &arguments.python_path))?
+        .call1((&arguments.wsgi, &arguments.python_path, owner))?
         .unbind();
     let (signals, notify) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .map_err(|errno| failed("make a pipe for signals", &errno.into()))?;
@@ -89,6 +92,16 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
     py.import("signal")?.call_method1("set_wakeup_fd", (-1,))?;
     drop(notify);
     Ok(worker.server.stop.status())
+}
+
+/// `display-name`. A worker without it serves no worse.
+fn set_title(py: Python<'_>, arguments: &Arguments, report: &Report) {
+    if let Some(title) = &arguments.display_name
+        && let Err(error) = title::set(title)
+    {
+        let line = format!("could not set the title {title:?}: {error}");
+        report.worker(&line, None, py);
+    }
 }
 
 fn take_control(environment: &Bound<'_, PyAny>) -> PyResult<Option<Control>> {

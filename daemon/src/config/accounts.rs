@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use toml::Spanned;
+
 use super::{
     errors::{Place, Problem},
     file::{Given, PoolKeys, PoolTable, Spot},
@@ -107,6 +109,10 @@ pub(super) fn worker(
         if let Some(given) = group {
             our_group(given, surroundings, &[surroundings.gid()])?;
         }
+        if let Some(given) = &pool.keys.supplementary_groups {
+            let why = "is set, but only root can choose groups: remove the key, or start the daemon as root";
+            return Err(given.spot.wrong(why));
+        }
         return Ok(None);
     }
     let Some(given) = user else {
@@ -125,6 +131,7 @@ pub(super) fn worker(
         Some(given) => existing_group(given, surroundings)?,
         None => found.gid,
     };
+    let others = supplementary(pool, surroundings)?;
     if gid == 0 {
         let (spot, what) = match group {
             Some(group) => (&group.spot, "is the group of root"),
@@ -134,14 +141,66 @@ pub(super) fn worker(
             "{what}, but applications do not run as root: name another with `group`"
         )));
     }
-    account(found, gid, surroundings)
+    let mut account = account(found, gid, surroundings).map_err(|reason| {
+        let name = &given.value;
+        given.spot.wrong(format!(
+            "is {name:?}, whose groups could not be looked up: {reason}"
+        ))
+    })?;
+    if let Some(others) = others {
+        account.groups = others;
+    }
+    Ok(Some(account))
+}
+
+/// `supplementary-groups`: in place of those that the account is a member of; none: not set.
+fn supplementary(
+    pool: &PoolTable,
+    surroundings: &dyn Surroundings,
+) -> Result<Option<Vec<u32>>, Problem> {
+    let Some(given) = &pool.keys.supplementary_groups else {
+        return Ok(None);
+    };
+    let one = |name: &Spanned<String>| {
+        let mut spot = given.spot.clone();
+        spot.at = name.span();
+        let name = name.get_ref();
+        let gid = group_at(name, &spot, "has", surroundings)?;
+        if gid == 0 {
+            return Err(spot.wrong(format!(
+                "has {name:?}, the group of root, but applications do not run as root: remove it"
+            )));
+        }
+        Ok(gid)
+    };
+    given
+        .value
+        .iter()
+        .map(one)
+        .collect::<Result<_, _>>()
         .map(Some)
-        .map_err(|reason| {
-            let name = &given.value;
-            given.spot.wrong(format!(
-                "is {name:?}, whose groups could not be looked up: {reason}"
-            ))
-        })
+}
+
+/// `script-user`; none: it is not set, or off.
+pub(super) fn owner(
+    given: Option<&Given<String>>,
+    surroundings: &dyn Surroundings,
+) -> Result<Option<u32>, Problem> {
+    let given = given.filter(|given| given.value != "off");
+    given
+        .map(|given| existing(given, surroundings).map(|user| user.uid))
+        .transpose()
+}
+
+/// `script-group`; none: it is not set, or off.
+pub(super) fn owning_group(
+    given: Option<&Given<String>>,
+    surroundings: &dyn Surroundings,
+) -> Result<Option<u32>, Problem> {
+    let given = given.filter(|given| given.value != "off");
+    given
+        .map(|given| existing_group(given, surroundings))
+        .transpose()
 }
 
 /// `socket-user`, `socket-group`, `socket-mode`; by default the pool's `account` owns its sockets, and the shim's group may
@@ -248,15 +307,23 @@ fn existing(given: &Given<String>, surroundings: &dyn Surroundings) -> Result<Us
 }
 
 fn existing_group(given: &Given<String>, surroundings: &dyn Surroundings) -> Result<u32, Problem> {
-    let name = &given.value;
+    group_at(&given.value, &given.spot, "is", surroundings)
+}
+
+fn group_at(
+    name: &str,
+    spot: &Spot,
+    verb: &str,
+    surroundings: &dyn Surroundings,
+) -> Result<u32, Problem> {
     let gid = match surroundings.group(name) {
         Ok(None) => Ok(name.parse().ok()),
         known => known,
     };
     found(
         gid,
-        &given.spot,
-        &format!("is {name:?}, a group that"),
+        spot,
+        &format!("{verb} {name:?}, a group that"),
         "groupadd --system",
         name,
     )

@@ -10,7 +10,7 @@ use std::{
 use toml::Spanned;
 
 use super::{
-    access,
+    access, confinement,
     errors::Problem,
     file::{APPLICATIONS, Given, PoolKeys, PoolTable, Spot},
     resolve::{LONGEST_SOCKET_PATH, absolute},
@@ -56,11 +56,10 @@ pub(super) fn application(
         command(given, account, base, surroundings).map(Application::Service)
     } else if let Some(given) = &keys.upstream {
         refuse(keys, PYTHON, "with `upstream`: remove it")?;
-        refuse(
-            keys,
-            OF_PROCESSES,
-            "with `upstream`, whose processes are somebody else's: remove it",
-        )?;
+        for of_processes in [OF_PROCESSES, confinement::KEYS] {
+            let why = "with `upstream`, whose processes are somebody else's: remove it";
+            refuse(keys, of_processes, why)?;
+        }
         upstream(given, base).map(Application::Upstream)
     } else {
         Err(pool.missing("there is no application: set `wsgi`, `command`, `upstream` or `service`"))
@@ -85,12 +84,19 @@ pub(super) fn environment(
     application: &Application,
     account: Option<&Account>,
     own: &(String, PathBuf),
+    borrowed: BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
     let (name, home) = account.map_or((&own.0, &own.1), |account| (&account.name, &account.home));
-    let lang = keys.lang.as_ref().map_or_else(
-        || Some(DEFAULT_LANG.to_owned()),
-        |given| given.value.0.clone(),
-    );
+    // one that is inherited has come with the others
+    let inherits = keys
+        .inherit_environment
+        .as_ref()
+        .is_some_and(|given| given.value);
+    let default = (!inherits).then(|| DEFAULT_LANG.to_owned());
+    let lang = keys
+        .lang
+        .as_ref()
+        .map_or(default, |given| given.value.0.clone());
     let locale = keys
         .locale
         .as_ref()
@@ -104,6 +110,7 @@ pub(super) fn environment(
     variables.extend(lang.map(|lang| ("LANG".to_owned(), lang)));
     variables.extend(locale.map(|locale| ("LC_ALL".to_owned(), locale)));
     variables.extend(php_variables(keys, application));
+    variables.extend(borrowed);
     if let Some(given) = &keys.environment {
         variables.extend(given.value.0.clone());
     }
@@ -274,7 +281,7 @@ pub(super) fn has_meaning(key: &str, application: &str) -> bool {
     match application {
         "command" => !python,
         "service" => !python && !OF_REQUESTS.contains(&key),
-        "upstream" => !python && !OF_PROCESSES.contains(&key),
+        "upstream" => !python && !OF_PROCESSES.contains(&key) && !confinement::KEYS.contains(&key),
         "wsgi" => !OF_PROGRAMS.contains(&key),
         _ => true,
     }
@@ -290,7 +297,13 @@ fn refuse(keys: &PoolKeys, without_meaning: &[&str], why: &str) -> Result<(), Pr
 }
 
 /// Keys of Python applications. SCRIPT_NAME is given to others as the host sends it.
-const PYTHON: &[&str] = &["python-home", "python-path", "mount"];
+const PYTHON: &[&str] = &[
+    "python-home",
+    "python-path",
+    "mount",
+    "script-user",
+    "script-group",
+];
 /// Keys of programs that speak FastCGI by themselves.
 const OF_PROGRAMS: &[&str] = &["multiplex"];
 /// Keys about requests and where they come from.
@@ -335,6 +348,10 @@ const OF_PROCESSES: &[&str] = &[
     "home",
     "umask",
     "environment",
+    "environment-file",
+    "inherit-environment",
+    "display-name",
+    "stop-signal",
     "lang",
     "locale",
     "startup-timeout",

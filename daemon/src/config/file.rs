@@ -15,15 +15,20 @@ use super::{
     access_log::Format,
     application,
     clients::Network,
+    confinement::{CoreSize, PathOrOff, Priority},
     errors::{Fault, Place, Problem, Problems},
+    given::wrong,
     resolved::{AccessLog, Listen, LogLevel, Stderr},
     sizes::{Ceiling, Size},
+    start::{DisplayName, StopSignal},
     strangers,
     values::{
         Count, Environment, HttpListen, Locale, Mode, Mount, Period, StatusListen, UpstreamAddress,
         Value, Whole, Word,
     },
 };
+
+pub(super) use super::given::{Given, Spot};
 
 /// A file whose keys are all known and whose values all have the form they should.
 #[derive(Debug)]
@@ -57,39 +62,6 @@ pub(super) struct PoolTable {
     /// Where the name stands.
     pub at: Range<usize>,
     pub keys: PoolKeys,
-}
-
-/// A value of the file, and where it stands.
-#[derive(Clone, Debug)]
-pub(super) struct Given<T> {
-    pub value: T,
-    pub spot: Spot,
-}
-
-/// A key's place in the file.
-#[derive(Clone, Debug)]
-pub(super) struct Spot {
-    pub place: Place,
-    pub key: &'static str,
-    /// The value.
-    pub at: Range<usize>,
-}
-
-impl Spot {
-    /// It stands in the pool's own table, not in `[defaults]`.
-    pub(super) const fn own(&self) -> bool {
-        matches!(self.place, Place::Pool(_))
-    }
-
-    /// A problem with the value; `why` continues the sentence that the key begins.
-    pub(super) fn wrong(&self, why: impl Into<String>) -> Problem {
-        self.wrong_at(self.at.clone(), why)
-    }
-
-    /// A problem with a part of the value.
-    pub(super) fn wrong_at(&self, at: Range<usize>, why: impl Into<String>) -> Problem {
-        wrong(&self.place, self.key, at, why)
-    }
 }
 
 impl PoolTable {
@@ -182,8 +154,25 @@ keys! {
         user = "user": String,
         group = "group": String,
         home = "home": PathBuf,
+        supplementary_groups = "supplementary-groups": Vec<Spanned<String>>,
         umask = "umask": Mode,
+        chroot = "chroot": PathOrOff,
+        cpu_priority = "cpu-priority": Priority,
+        memory_limit = "memory-limit": Ceiling,
+        virtual_memory_limit = "virtual-memory-limit": Ceiling,
+        open_files = "open-files": Whole<16, 1_073_741_816>,
+        core_size = "core-size": CoreSize,
+        script_user = "script-user": String,
+        script_group = "script-group": String,
+        no_new_privileges = "no-new-privileges": bool,
+        private_tmp = "private-tmp": bool,
+        read_only_paths = "read-only-paths": Vec<Spanned<PathBuf>>,
+        read_write_paths = "read-write-paths": Vec<Spanned<PathBuf>>,
+        display_name = "display-name": DisplayName,
+        stop_signal = "stop-signal": StopSignal,
         environment = "environment": Environment,
+        environment_file = "environment-file": PathOrOff,
+        inherit_environment = "inherit-environment": bool,
         lang = "lang": Locale,
         locale = "locale": Locale,
         python_home = "python-home": PathBuf,
@@ -218,13 +207,12 @@ keys! {
         slow_request = "slow-request": Limit,
     }
     later:
-        "asgi" "environment-file" "inherit-environment" "parameters"
-        "display-name" "stop-signal" "concurrency" "connections" "preload" "warm-up" "refork-after"
+        "asgi" "parameters"
+        "concurrency" "connections" "preload" "warm-up" "refork-after"
         "stack-size" "switch-interval" "scale" "interrupt-timeout"
         "eviction-timeout" "deadlock-timeout" "inactivity-timeout" "probe"
-        "restart-interval" "maximum-memory" "cpu-time-limit" "supplementary-groups" "chroot" "cpu-priority"
-        "memory-limit" "virtual-memory-limit" "open-files" "core-size" "script-user" "script-group"
-        "no-new-privileges" "private-tmp" "read-only-paths" "read-write-paths" "cgroup" "reload"
+        "restart-interval" "maximum-memory" "cpu-time-limit"
+        "cgroup" "reload"
         "send-buffer-size" "receive-buffer-size"
 }
 
@@ -447,17 +435,6 @@ fn refuse_strangers(
             at: Some(name.span()),
             fault,
         });
-    }
-}
-
-fn wrong(place: &Place, key: &str, at: Range<usize>, why: impl Into<String>) -> Problem {
-    Problem {
-        at: Some(at),
-        fault: Fault::WrongValue {
-            place: place.clone(),
-            key: key.to_owned(),
-            why: why.into(),
-        },
     }
 }
 

@@ -19,18 +19,23 @@ mod bytes;
 mod check;
 mod clients;
 mod command_line;
+pub mod confinement;
 mod deadlines;
 mod file;
+mod given;
 mod logging;
 mod print;
 mod resolve;
+mod rooted;
 mod shim;
 mod sizes;
+pub mod start;
 mod strangers;
 #[cfg(test)]
 mod tests;
 mod values;
 pub mod warnings;
+mod worker;
 
 use std::{
     fs::File,

@@ -2,13 +2,17 @@
 //!
 //! Reading it again gives the configuration it was printed from. A key that has no value, or no meaning in its table, is left out.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use stockade_policy::{Limit, dispatch::Retry};
 use toml::Value;
 
 use super::{
     application,
+    confinement::{self, Paths},
     errors::Place,
     file::{File, PoolTable, ShimTable, Spot},
     resolved::{
@@ -55,12 +59,16 @@ fn print_pool(
         .filter(|(key, _)| application::has_meaning(key, pool.application.key()))
         .collect();
     table(lines, &format!("[pool.{name}]"), entries, &spots);
+    if let Some(paths) = &pool.confinement.paths {
+        lines.extend(base_set(paths));
+    }
     if !application::has_meaning("environment", pool.application.key()) {
         return;
     }
     let given = read.keys.environment.as_ref();
     lines.push(format!("\n[pool.{name}.environment]"));
-    for (variable, value) in &pool.environment {
+    let own = |variable: &String| !pool.start.borrowed.contains(variable);
+    for (variable, value) in pool.environment.iter().filter(|(name, _)| own(name)) {
         let set = given.filter(|given| given.value.0.contains_key(variable));
         let origin = origin(set.map(|given| &given.spot));
         line(
@@ -70,6 +78,18 @@ fn print_pool(
             origin,
         );
     }
+}
+
+/// What `read-only-paths` and `read-write-paths` leave in reach besides, as comments.
+fn base_set(paths: &Paths) -> [String; 2] {
+    let list = |paths: &[PathBuf]| {
+        let paths = paths.iter().map(|path| path.display().to_string());
+        paths.collect::<Vec<_>>().join(" ")
+    };
+    [
+        format!("# and read-only: {}", list(&paths.base_read)),
+        format!("# and read-write: {}", list(&paths.base_write)),
+    ]
 }
 
 fn print_shim(lines: &mut Vec<String>, shim: &Shim, read: &ShimTable) {
@@ -156,6 +176,8 @@ pub(super) fn entries(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry
     let mut entries = of_application(pool);
     entries.extend(of_sockets(pool, surroundings));
     entries.extend(of_processes(pool, surroundings));
+    entries.extend(confinement::entries(pool));
+    entries.extend(confinement::entries_of_start(pool, surroundings));
     entries.extend(of_limits(pool));
     entries.extend(of_bytes(&pool.bytes));
     entries.extend(of_logging(&pool.logging));
@@ -207,10 +229,7 @@ fn of_sockets(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry> {
         .listen
         .iter()
         .any(|address| matches!(address, Listen::Unix(_)));
-    let user = |uid| match surroundings.user_of(uid) {
-        Ok(Some(user)) => user.name,
-        Ok(None) | Err(_) => uid.to_string(),
-    };
+    let user = |uid| user_name(uid, surroundings);
     let tcp = (pool.listen.iter()).any(|address| !matches!(address, Listen::Unix(_)));
     let group = |gid| group_name(gid, surroundings);
     let socket = pool.socket;
@@ -238,7 +257,7 @@ fn of_processes(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry> {
     let group = account.map(|account| group_name(account.gid, surroundings).into());
     let variable = |name: &str| {
         let value = pool.environment.get(name);
-        string(value.map_or("off", String::as_str))
+        string(value.map_or("off", String::as_str)).filter(|_| !pool.start.borrowed.contains(name))
     };
     vec![
         ("processes", number(pool.processes)),
@@ -353,7 +372,14 @@ pub(super) fn entries_of_route(route: &Route) -> Vec<Entry> {
     ]
 }
 
-fn group_name(gid: u32, surroundings: &dyn Surroundings) -> String {
+pub(super) fn user_name(uid: u32, surroundings: &dyn Surroundings) -> String {
+    match surroundings.user_of(uid) {
+        Ok(Some(user)) => user.name,
+        Ok(None) | Err(_) => uid.to_string(),
+    }
+}
+
+pub(super) fn group_name(gid: u32, surroundings: &dyn Surroundings) -> String {
     match surroundings.group_of(gid) {
         Ok(Some(name)) => name,
         Ok(None) | Err(_) => gid.to_string(),
@@ -361,7 +387,7 @@ fn group_name(gid: u32, surroundings: &dyn Surroundings) -> String {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a key has a value or none")]
-fn string(text: &str) -> Option<Value> {
+pub(super) fn string(text: &str) -> Option<Value> {
     Some(Value::from(text))
 }
 
@@ -369,7 +395,7 @@ fn name(account: &Account) -> Option<Value> {
     string(&account.name)
 }
 
-fn path(path: &Path) -> Option<Value> {
+pub(super) fn path(path: &Path) -> Option<Value> {
     string(&path.to_string_lossy())
 }
 
@@ -379,7 +405,7 @@ fn strings<T: ToString>(all: &[T]) -> Option<Value> {
     Some(Value::Array(all.collect()))
 }
 
-fn number<T: TryInto<i64>>(number: T) -> Option<Value> {
+pub(super) fn number<T: TryInto<i64>>(number: T) -> Option<Value> {
     number.try_into().ok().map(Value::Integer)
 }
 
@@ -387,8 +413,23 @@ fn size(bytes: usize) -> Option<Value> {
     string(&sizes::in_words(bytes as u64))
 }
 
-fn ceiling(bytes: Option<u64>) -> Option<Value> {
+pub(super) fn ceiling(bytes: Option<u64>) -> Option<Value> {
     string(&bytes.map_or_else(|| "off".to_owned(), sizes::in_words))
+}
+
+/// A size, of which one number has a word.
+pub(super) fn size_or(bytes: Option<u64>, number: u64, word: &str) -> Option<Value> {
+    match bytes {
+        Some(0) => string("0"),
+        Some(bytes) if bytes == number => string(word),
+        bytes => string(&sizes::in_words(bytes?)),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a key has a value or none")]
+pub(super) fn strings_of_paths(paths: &[PathBuf]) -> Option<Value> {
+    let paths = paths.iter().filter_map(|each| path(each));
+    Some(Value::Array(paths.collect()))
 }
 
 fn mode(mode: u32) -> Option<Value> {

@@ -10,14 +10,15 @@ use stockade_policy::{Backoff, Limit, dispatch::Retry};
 use toml::Spanned;
 
 use super::{
-    accounts, application, bytes, clients, deadlines,
+    accounts, bytes, clients, deadlines,
     errors::{Fault, Place, Problem, Problems},
     file::{DaemonKeys, File, Given, PoolKeys, PoolTable},
     logging,
     resolved::{Account, Application, Config, Daemon, Listen, LogLevel, Pool},
     shim,
-    surroundings::{Found, Surroundings},
+    surroundings::Surroundings,
     values::Period,
+    worker,
 };
 
 /// What `file`, which lies in `folder`, means; none when there are problems.
@@ -199,18 +200,15 @@ fn pool(
     };
     let known = account.as_ref().and_then(Option::as_ref);
     let socket = problems.keep(accounts::socket(keys, known, shim, surroundings));
-    let home = problems.keep(home(table, folder, surroundings));
-    let base = keys.home.as_ref().and(home.as_deref()).unwrap_or(folder);
-    let application = application::application(table, known, base, surroundings);
-    let application = problems.keep(application);
+    let worker = worker::worker(table, known, folder, surroundings, problems);
+    let base = worker.as_ref().and_then(|worker| worker.base(keys));
     let backoff = problems.keep(backoff(table));
-    let bytes = problems.keep(bytes::bytes(keys, base, surroundings));
+    let bytes = problems.keep(bytes::bytes(keys, base.unwrap_or(folder), surroundings));
     let logging = problems.keep(logging::logging(keys, folder, surroundings));
     let deadlines = problems.keep(deadlines::deadlines(keys));
-    let (account, application) = (account?, application?);
-    let own = accounts::own(surroundings);
-    let environment = application::environment(keys, &application, account.as_ref(), &own);
-    let (processes, threads) = processes_and_threads(keys, &application, surroundings.cores());
+    let (account, worker) = (account?, worker?);
+    let (processes, threads) =
+        processes_and_threads(keys, &worker.application, surroundings.cores());
     let request_timeout = limit(keys.request_timeout.as_ref(), Duration::from_secs(60));
     Some(Pool {
         name: table.name.clone(),
@@ -220,15 +218,17 @@ fn pool(
             .try_into()
             .unwrap_or(i32::MAX),
         allowed_clients: allowed_clients?,
-        application,
+        application: worker.application,
         mount: value(keys.mount.as_ref(), |given| given.0.clone(), String::new()),
         processes,
         threads,
         multiplex: value(keys.multiplex.as_ref(), |given| *given, false),
         account,
-        home: home?,
+        home: worker.home,
         umask: value(keys.umask.as_ref(), |given| given.0, 0o022),
-        environment,
+        confinement: worker.confinement,
+        start: worker.start,
+        environment: worker.environment,
         startup_timeout: limit(keys.startup_timeout.as_ref(), Duration::from_secs(15)),
         request_timeout,
         deadlines: deadlines?,
@@ -333,27 +333,6 @@ fn refuse_idle_socket_keys(table: &PoolTable, addresses: &[Listen]) -> Result<()
             "has no meaning without a unix socket: remove it, or add a \"unix:\" address to `listen`",
         )),
         _ => Ok(()),
-    }
-}
-
-fn home(
-    table: &PoolTable,
-    folder: &Path,
-    surroundings: &dyn Surroundings,
-) -> Result<PathBuf, Problem> {
-    let Some(given) = &table.keys.home else {
-        return Ok(PathBuf::from("/"));
-    };
-    let path = absolute(folder, &given.value);
-    let shown = path.display();
-    match surroundings.find(&path) {
-        Ok(Found::Folder) => Ok(path),
-        Ok(Found::File | Found::Program) => Err(given.spot.wrong(format!(
-            "is {shown}, which is no folder: name the folder it is in"
-        ))),
-        Err(reason) => Err(given.spot.wrong(format!(
-            "is {shown}, which cannot be found: {reason}: make the folder, or name another"
-        ))),
     }
 }
 

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use stockade_policy::{Backoff, Limit, dispatch::Retry};
 
-use super::{access_log::Format, errors::Place};
+use super::{access_log::Format, confinement::Confinement, errors::Place, start::Start};
 
 /// Everything in one configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +100,10 @@ pub struct Pool {
     pub home: PathBuf,
     /// `umask`.
     pub umask: u32,
+    /// What its workers may have and reach.
+    pub confinement: Confinement,
+    /// How they begin, and are told to end.
+    pub start: Start,
     /// The whole environment of a worker but STOCKADE_*: `environment`, `lang`, `locale`, PATH, HOME, USER.
     pub environment: BTreeMap<String, String>,
     /// `startup-timeout`.

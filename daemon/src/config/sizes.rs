@@ -48,7 +48,7 @@ impl Value for bool {
     }
 }
 
-fn size(value: &Spanned<DeValue<'_>>) -> Result<u64, Wrong> {
+pub(super) fn size(value: &Spanned<DeValue<'_>>) -> Result<u64, Wrong> {
     let wanted = "a size: a whole number and a unit, like \"64KiB\", \"10MiB\" or \"1GiB\"";
     let text = match value.get_ref() {
         DeValue::String(text) => text.to_string(),

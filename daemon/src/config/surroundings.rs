@@ -3,13 +3,25 @@
 use std::{
     env,
     ffi::{CString, OsString},
-    fs, io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    fs,
+    io::{self, Read as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     thread,
 };
 
-use nix::unistd::{self, Gid, Uid};
+use landlock::{AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
+use nix::{
+    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
+    sys::{
+        resource::{Resource, getrlimit},
+        stat::Mode,
+    },
+    unistd::{self, Gid, Uid},
+};
 
 /// An entry of the system's table of users.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +110,22 @@ pub trait Surroundings {
     /// # Errors
     /// When there is nothing, or it cannot be seen.
     fn real(&self, path: &Path) -> io::Result<PathBuf>;
+    /// Where what is called `path` by a process whose root folder is `root` is for us, symbolic links followed as it would.
+    ///
+    /// # Errors
+    /// When there is nothing, or it cannot be seen.
+    fn inside(&self, root: &Path, path: &Path) -> io::Result<PathBuf>;
+    /// The first `most` bytes of a file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>>;
+    /// Our own environment.
+    fn variables(&self) -> Vec<(OsString, OsString)>;
+    /// The most that we may have of something; none: no limit, or it is not known.
+    fn hard_limit(&self, resource: Resource) -> Option<u64>;
+    /// The kernel can confine processes to paths.
+    fn has_landlock(&self) -> bool;
 }
 
 /// The system we run on.
@@ -179,6 +207,38 @@ impl Surroundings for System {
 
     fn real(&self, path: &Path) -> io::Result<PathBuf> {
         fs::canonicalize(path)
+    }
+
+    fn inside(&self, root: &Path, path: &Path) -> io::Result<PathBuf> {
+        let folder = open(root, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let found = openat2(&folder, path, how)?;
+        fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))
+    }
+
+    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn variables(&self) -> Vec<(OsString, OsString)> {
+        env::vars_os().collect()
+    }
+
+    fn hard_limit(&self, resource: Resource) -> Option<u64> {
+        let (_, most) = getrlimit(resource).ok()?;
+        (most != u64::MAX).then_some(most)
+    }
+
+    fn has_landlock(&self) -> bool {
+        Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::Execute)
+            .and_then(Ruleset::create)
+            .is_ok()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a file means, and what is said about a wrong one, in surroundings that are made up.
 
 mod command_line;
+mod confinement;
 mod documents;
 mod limits;
 mod logging;
@@ -16,6 +17,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::sys::resource::Resource;
+
 use super::{
     errors::{ConfigErrors, Problems},
     resolved::Config,
@@ -27,6 +30,9 @@ struct Imagined {
     uid: u32,
     variables: BTreeMap<&'static str, &'static str>,
     users: Vec<User>,
+    /// Files with a text.
+    files: BTreeMap<&'static str, &'static str>,
+    landlock: bool,
 }
 
 impl Imagined {
@@ -49,6 +55,13 @@ impl Imagined {
                 home: PathBuf::from(home),
             })
             .to_vec(),
+            files: BTreeMap::from([
+                ("/etc/stockade/blog.env", "# secrets\nTOKEN='a b'\n"),
+                ("/etc/stockade/bad.env", "A=1\n\nB\n"),
+                ("/srv/blog/serve", "#!/usr/bin/perl\n"),
+                ("/proc/sys/user/max_user_namespaces", "1000\n"),
+            ]),
+            landlock: true,
         }
     }
 
@@ -125,8 +138,19 @@ impl Surroundings for Imagined {
     fn find(&self, path: &Path) -> io::Result<Found> {
         let known = match path.to_str() {
             Some(
-                "/" | "/home" | "/home/blog" | "/run" | "/srv" | "/srv/blog" | "/etc/stockade/here"
-                | "/var/tmp" | "/srv/blog/venv" | "/srv/blog/empty",
+                "/"
+                | "/home"
+                | "/home/blog"
+                | "/run"
+                | "/srv"
+                | "/srv/blog"
+                | "/etc/stockade/here"
+                | "/var/tmp"
+                | "/srv/blog/venv"
+                | "/srv/blog/empty"
+                | "/srv/root"
+                | "/srv/root/proc/self/fd"
+                | "/tmp/blog",
             ) => Found::Folder,
             Some(
                 "/srv/blog/app.wsgi"
@@ -140,6 +164,7 @@ impl Surroundings for Imagined {
                 | "/opt/bin/python3"
                 | "/usr/bin/python3"
                 | "/usr/bin/php-cgi"
+                | "/opt/bin/vi"
                 | "/srv/blog/serve"
                 | "/srv/blog/closed",
             ) => Found::Program,
@@ -162,7 +187,47 @@ impl Surroundings for Imagined {
     }
 
     fn real(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(match path.to_str() {
+            Some("/usr/bin/php-cgi") => PathBuf::from("/usr/bin/php-cgi8.2"),
+            Some("/opt/bin/vi") => PathBuf::from("/usr/bin/busybox"),
+            _ => path.to_owned(),
+        })
+    }
+
+    /// In /srv/root there is what is outside.
+    fn inside(&self, root: &Path, path: &Path) -> io::Result<PathBuf> {
+        assert_eq!(root, Path::new("/srv/root"));
         Ok(path.to_owned())
+    }
+
+    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        let mut text = self
+            .files
+            .get(path.to_str().unwrap_or_default())
+            .ok_or_else(|| io::Error::from_raw_os_error(2))?
+            .as_bytes()
+            .to_vec();
+        text.truncate(usize::try_from(most).unwrap());
+        Ok(text)
+    }
+
+    fn variables(&self) -> Vec<(OsString, OsString)> {
+        let variables = self.variables.iter();
+        variables
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect()
+    }
+
+    fn hard_limit(&self, resource: Resource) -> Option<u64> {
+        match resource {
+            Resource::RLIMIT_NOFILE => Some(4096),
+            Resource::RLIMIT_DATA => Some(1 << 30),
+            _ => None,
+        }
+    }
+
+    fn has_landlock(&self) -> bool {
+        self.landlock
     }
 }
 

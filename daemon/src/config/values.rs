@@ -357,10 +357,10 @@ fn variable(name: &str, value: &Spanned<DeValue<'_>>) -> Result<String, Wrong> {
             format!("has a variable {name:?}: a name is not empty and has no = in it"),
         ));
     }
-    if name.starts_with("STOCKADE_") || name == "FCGI_WEB_SERVER_ADDRS" {
+    if let Some(why) = reserved(name) {
         return Err(wrong(
             value,
-            format!("has the variable {name}, which is the daemon's to set or not: remove it"),
+            format!("has the variable {name}, which {why}"),
         ));
     }
     match value.get_ref() {
@@ -381,6 +381,12 @@ fn variable(name: &str, value: &Spanned<DeValue<'_>>) -> Result<String, Wrong> {
             format!("has {} for {name}, but variables are strings", found(other)),
         )),
     }
+}
+
+/// Why nobody but the daemon may set the variable `name`.
+pub(super) fn reserved(name: &str) -> Option<&'static str> {
+    (name.starts_with("STOCKADE_") || name == "FCGI_WEB_SERVER_ADDRS")
+        .then_some("is the daemon's to set or not: remove it")
 }
 
 fn duration(value: &Spanned<DeValue<'_>>) -> Result<Duration, Wrong> {
@@ -451,7 +457,7 @@ pub(super) fn string<'a>(value: &'a Spanned<DeValue<'_>>, wanted: &str) -> Resul
 }
 
 /// The number; none when it is larger than any we know.
-fn integer(value: &Spanned<DeValue<'_>>, wanted: &str) -> Result<Option<i128>, Wrong> {
+pub(super) fn integer(value: &Spanned<DeValue<'_>>, wanted: &str) -> Result<Option<i128>, Wrong> {
     match value.get_ref() {
         DeValue::Integer(number) => Ok(i128::from_str_radix(number.as_str(), number.radix()).ok()),
         DeValue::String(text) if text.parse::<i128>().is_ok() => Err(wrong(

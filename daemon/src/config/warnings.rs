@@ -7,6 +7,7 @@ use super::{
     accounts::{self, CREATE},
     errors::Place,
     resolved::{Account, Application, Config, Destination, Kind, Listen, Pool},
+    rooted::Rooted,
     surroundings::Surroundings,
 };
 
@@ -94,6 +95,14 @@ fn out_of_reach(pool: &Pool, place: &Place, surroundings: &dyn Surroundings) -> 
     let Some(account) = &pool.account else {
         return Vec::new();
     };
+    let root = pool.confinement.chroot.as_deref();
+    let rooted = root.map(|root| Rooted {
+        root,
+        outside: surroundings,
+    });
+    let surroundings = rooted
+        .as_ref()
+        .map_or(surroundings, |rooted| rooted as &dyn Surroundings);
     let other = place.either(
         "run the pool as an account that may",
         "name an account that may with `--user`",

@@ -53,6 +53,11 @@ impl Descriptors {
         Ok(all)
     }
 
+    /// The Python adapter.
+    pub(super) fn adapter(&self) -> Option<BorrowedFd<'_>> {
+        self.adapter.as_ref().map(AsFd::as_fd)
+    }
+
     /// Tells the numbers of those that keep one of their own.
     pub(super) fn tell(&self, environment: &mut BTreeMap<String, String>) {
         for (name, descriptor) in [

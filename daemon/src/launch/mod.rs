@@ -7,12 +7,17 @@
 //! - `receive`: the plan and its descriptors.
 //! - `transform`: the steps in their order, and exec.
 //! - `descriptors`: which of them the program finds where.
-//! - `identity`: user and group.
+//! - `identity`: user and group; `capabilities`: the powers of root.
+//! - `limits`: memory, files, the processor; `paths`, `private_tmp`: what of the file system is in reach.
 //! - [`python`]: how an interpreter is started.
 
+mod capabilities;
 mod descriptors;
 mod identity;
+mod limits;
+mod paths;
 pub mod plan;
+mod private_tmp;
 pub mod python;
 mod receive;
 mod transform;

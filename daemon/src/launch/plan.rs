@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::resolved::Account;
+use crate::config::{confinement::Confinement, resolved::Account};
 
 /// What to become.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub struct Plan {
     pub home: PathBuf,
     /// The file mode creation mask.
     pub umask: u32,
+    /// What it may have and reach.
+    pub confinement: Confinement,
     /// What the attached descriptors are for, in order. Every other descriptor is closed.
     pub descriptors: Vec<Slot>,
     /// The supervisor's pid: when it is not our parent any more, there is nothing to start.

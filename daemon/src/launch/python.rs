@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::start::Start;
+
 /// What the interpreter runs.
 const BOOTSTRAP: &str = include_str!("bootstrap.py");
 
@@ -31,6 +33,21 @@ pub fn arguments(
             .map(|entry| format!("python-path={}", entry.display())),
     );
     arguments
+}
+
+/// What follows of the keys about a worker's start.
+#[must_use]
+pub fn of_start(start: &Start) -> Vec<String> {
+    let title = start.display_name.as_ref();
+    let owner = |key: &str, number: Option<u32>| number.map(|number| format!("{key}={number}"));
+    [
+        title.map(|title| format!("display-name={title}")),
+        owner("script-user", start.script_user),
+        owner("script-group", start.script_group),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ mod tests {
     use std::{fs::File, io::Write, net::Shutdown, os::fd::AsFd, path::PathBuf};
 
     use super::*;
-    use crate::{control::send_once, launch::plan::Slot};
+    use crate::{config::confinement::Confinement, control::send_once, launch::plan::Slot};
 
     fn plan_with(descriptors: Vec<Slot>, padding: usize) -> Plan {
         Plan {
@@ -53,6 +53,7 @@ mod tests {
             account: None,
             home: PathBuf::from("/"),
             umask: 0o022,
+            confinement: Confinement::default(),
             descriptors,
             parent: 1,
         }

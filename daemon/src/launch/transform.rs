@@ -16,14 +16,17 @@ use nix::{
         signal::{SigHandler, SigSet, Signal, signal},
         stat::{Mode, umask},
     },
-    unistd::{Pid, chdir, execve, execveat, getppid, setsid},
+    unistd::{Pid, chdir, chroot, execve, execveat, getppid, setsid},
 };
 
 use super::{
+    capabilities,
     descriptors::Descriptors,
-    identity,
+    identity, limits, paths,
     plan::{Failure, Plan},
+    private_tmp,
 };
+use crate::config::confinement::Confinement;
 
 /// Becomes the program of `plan`; returns only when a step failed.
 pub(super) fn run(plan: &Plan, descriptors: Vec<OwnedFd>) -> Failure {
@@ -38,19 +41,30 @@ pub(super) fn run(plan: &Plan, descriptors: Vec<OwnedFd>) -> Failure {
 
 /// Everything before exec. The order matters: see each step.
 fn confine(plan: &Plan, descriptors: &Descriptors) -> Result<(), Failure> {
+    let confinement = &plan.confinement;
     // A session and a process group of its own: signals go to the group, and a terminal's do not reach it.
     setsid().map_err(step("start a session"))?;
+    // Before the root folder is another: it opens /dev/null.
     descriptors.place()?;
     umask(Mode::from_bits_truncate(plan.umask));
+    as_root(confinement)?;
     if let Some(account) = &plan.account {
         identity::assume(account)?;
     }
-    // As the account: it must be allowed to be there.
+    // What the change of the account has not taken: of one who was not root, or who is it in a namespace.
+    capabilities::drop_all()?;
+    // As the account: it must be allowed to be there. In the root folder: one left outside would lead out of it.
     chdir(&plan.home).map_err(step(format!(
         "change to the working directory {}",
         plan.home.display()
     )))?;
-    prctl::set_no_new_privs().map_err(step("give up new privileges"))?;
+    if !confinement.new_privileges {
+        prctl::set_no_new_privs().map_err(step("give up new privileges"))?;
+    }
+    // Who may gain privileges may not do this; and it opens paths, so it comes before the limit of open files.
+    if let Some(paths) = &confinement.paths {
+        paths::confine(paths, descriptors.adapter())?;
+    }
     reset_signals().map_err(step("reset the signals"))?;
     // A change of identity clears it, so it comes last; who died before is seen by the parent that took us over.
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(step("set the parent-death signal"))?;
@@ -59,6 +73,30 @@ fn confine(plan: &Plan, descriptors: &Descriptors) -> Result<(), Failure> {
             "start without the supervisor",
             "it is not our parent",
         ));
+    }
+    Ok(())
+}
+
+/// What needs the power of root, where we have it.
+fn as_root(confinement: &Confinement) -> Result<(), Failure> {
+    limits::raise(&confinement.limits)?;
+    limits::prioritise(confinement.cpu_priority)?;
+    let root = confinement.chroot.as_deref();
+    // Seen from outside the root folder, for the namespace's maps are in our /proc.
+    if confinement.private_tmp {
+        private_tmp::make(root.unwrap_or_else(|| Path::new("/")))?;
+    }
+    if let Some(root) = root {
+        chroot(root).map_err(step(format!(
+            "change the root folder to {}",
+            root.display()
+        )))?;
+        chdir("/").map_err(step("enter the root folder"))?;
+    }
+    // Behind all that takes a capability, but for the change of the account, which needs only those that we still have: the
+    // bounding set is about what exec may give. Whoever is to gain privileges gains them by exec.
+    if !confinement.new_privileges {
+        capabilities::bound()?;
     }
     Ok(())
 }
@@ -84,6 +122,8 @@ fn execute(plan: &Plan, descriptors: &Descriptors) -> Result<Infallible, Failure
         .into_iter()
         .map(|(name, value)| format!("{name}={value}"));
     let environment = texts("pass the environment", environment)?;
+    // The very last: a limit of memory is ours too.
+    limits::set(&plan.confinement.limits)?;
     let (name, result) = match (&plan.program, &descriptors.program) {
         (Some(path), _) => (
             path.display().to_string(),

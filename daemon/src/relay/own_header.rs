@@ -5,8 +5,14 @@ use stockade_protocol::head;
 /// The status of a head that can go on as it is: well-formed, and without a header that only we may send.
 pub(super) fn passable(bytes: &[u8]) -> Option<u16> {
     let head = head::parse(bytes).ok()?;
-    (!head::fields(bytes).any(|(name, _)| is_ours(name))).then_some(head.status)
+    let refusal = head.status == FORBIDDEN;
+    let ours = |(name, value): (&[u8], &[u8])| is_ours(name) && !(refusal && value == SCRIPT_OWNER);
+    (!head::fields(bytes).any(ours)).then_some(head.status)
 }
+
+/// What the adapter says in place of an application whose file is somebody else's: a 403, which claims nothing of others.
+const FORBIDDEN: u16 = 403;
+const SCRIPT_OWNER: &[u8] = b"script-owner";
 
 fn is_ours(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"Stockade-Cause")

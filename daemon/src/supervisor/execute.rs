@@ -173,7 +173,7 @@ impl Shell {
             let hint = hint(known, cause);
             tracing::warn!("{name} stopping: {}{hint}", Why(cause));
         }
-        send(known, Signal::SIGTERM);
+        send(known, known.stop_signal());
         if let Some(socket) = &known.description.socket
             && let Err(error) = sockets::knock(socket)
         {

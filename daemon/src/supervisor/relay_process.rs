@@ -27,7 +27,10 @@ use super::{
     words::{Ended, Seconds},
 };
 use crate::{
-    config::resolved::{Account, Daemon, LogLevel},
+    config::{
+        confinement::Confinement,
+        resolved::{Account, Daemon, LogLevel},
+    },
     control::{Channel, ToRelay, admin::Answer, relay::VERSION},
     launch::plan::{Failure, Plan, Slot},
 };
@@ -179,6 +182,7 @@ impl RelayProcess {
             account: self.account.clone(),
             home: PathBuf::from("/"),
             umask: 0o077,
+            confinement: Confinement::default(),
             descriptors: Vec::new(),
             parent: std::process::id().cast_signed(),
         };

@@ -27,7 +27,10 @@ use super::{
     words::{Ended, Seconds},
 };
 use crate::{
-    config::resolved::{LogLevel, Shim},
+    config::{
+        confinement::Confinement,
+        resolved::{LogLevel, Shim},
+    },
     control::{
         Channel, ChannelError,
         shim::{ShimPlan, VERSION},
@@ -159,6 +162,7 @@ impl ShimProcess {
             account: self.keys.account.clone(),
             home: PathBuf::from("/"),
             umask: 0o077,
+            confinement: Confinement::default(),
             descriptors: Vec::new(),
             parent: std::process::id().cast_signed(),
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, io, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
-use nix::{fcntl::OFlag, unistd::pipe2};
+use nix::{fcntl::OFlag, sys::signal::Signal, unistd::pipe2};
 use serde::{Deserialize, Serialize};
 use stockade_policy::{Generation, PoolId, Random, Time, WorkerId};
 
@@ -164,6 +164,11 @@ impl Worker {
         self.keys.account.as_ref().map(|account| account.uid)
     }
 
+    /// What it is told to end by.
+    pub(super) fn stop_signal(&self) -> Signal {
+        self.keys.start.stop_signal
+    }
+
     /// How long ago it was started.
     pub(super) const fn age(&self, now: Time) -> Duration {
         now.since(self.description.started)
@@ -303,19 +308,28 @@ impl Order<'_> {
 
     fn plan(&self) -> Plan {
         let keys = &*self.keys;
+        let title = &keys.start.display_name;
         let (program, arguments) = match &keys.application {
             Application::Wsgi {
                 target,
                 interpreter,
                 python_path,
-            } => (
-                interpreter.clone(),
-                python::arguments(interpreter, target, python_path, keys.threads, &keys.mount),
-            ),
-            Application::Command(words) | Application::Service(words) => (
-                words.first().map(PathBuf::from).unwrap_or_default(),
-                words.clone(),
-            ),
+            } => {
+                let mut arguments =
+                    python::arguments(interpreter, target, python_path, keys.threads, &keys.mount);
+                arguments.extend(python::of_start(&keys.start));
+                (interpreter.clone(), arguments)
+            }
+            Application::Command(words) | Application::Service(words) => {
+                let mut arguments = words.clone();
+                if let (Some(name), Some(title)) = (arguments.first_mut(), title) {
+                    title.clone_into(name);
+                }
+                (
+                    words.first().map(PathBuf::from).unwrap_or_default(),
+                    arguments,
+                )
+            }
             Application::Upstream(_) => unreachable!("supervision knows nothing of upstreams"),
         };
         let mut environment = keys.environment.clone();
@@ -334,6 +348,7 @@ impl Order<'_> {
             account: keys.account.clone(),
             home: keys.home.clone(),
             umask: keys.umask,
+            confinement: keys.confinement.clone(),
             descriptors: Vec::new(),
             parent: std::process::id().cast_signed(),
         }

@@ -1,10 +1,15 @@
 //! What a file means.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use stockade_policy::{Backoff, Limit, dispatch::Retry};
 
-use super::{Imagined, limits::networks, read};
+use super::{
+    Imagined,
+    confinement::{default_confinement, default_start},
+    limits::networks,
+    read,
+};
 use crate::config::{
     System,
     access_log::Format,
@@ -49,17 +54,6 @@ fn account(name: &str, id: u32, groups: &[u32], home: &str) -> Account {
 #[test]
 fn everything_has_a_default() {
     let seconds = Duration::from_secs;
-    let variables = [
-        ("HOME", "/home/blog"),
-        ("LANG", "C.UTF-8"),
-        ("LC_ALL", "C.UTF-8"),
-        ("LOGNAME", "blog"),
-        (
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        ),
-        ("USER", "blog"),
-    ];
     let expected = Config {
         daemon: default_daemon(),
         pools: vec![Pool {
@@ -84,9 +78,9 @@ fn everything_has_a_default() {
             account: Some(account("blog", 1001, &[1001, 33], "/home/blog")),
             home: PathBuf::from("/"),
             umask: 0o022,
-            environment: variables
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
+            confinement: default_confinement(),
+            start: default_start(),
+            environment: default_environment(),
             startup_timeout: Limit::of(seconds(15)),
             request_timeout: Limit::of(seconds(60)),
             deadlines: default_deadlines(),
@@ -117,6 +111,20 @@ fn default_deadlines() -> Deadlines {
         connect_timeout: Duration::from_secs(15),
         socket_timeout: Limit::of(Duration::from_secs(60)),
     }
+}
+
+fn default_environment() -> BTreeMap<String, String> {
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    [
+        ("HOME", "/home/blog"),
+        ("LANG", "C.UTF-8"),
+        ("LC_ALL", "C.UTF-8"),
+        ("LOGNAME", "blog"),
+        ("PATH", path),
+        ("USER", "blog"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
 }
 
 fn default_bytes() -> Bytes {

@@ -48,6 +48,37 @@ fn files() {
 }
 
 #[test]
+fn confinement() {
+    check(
+        include_str!("mistakes/confinement.txt"),
+        &Imagined::root(),
+        |text| format!("{BLOG}{text}"),
+    );
+}
+
+#[test]
+fn a_kernel_that_cannot_confine_is_told_of() {
+    let mut machine = Imagined::root();
+    machine.landlock = false;
+    assert_eq!(
+        said(&format!("{BLOG}read-only-paths = [\"/srv\"]"), &machine),
+        [
+            "5:19: pool blog: `read-only-paths` is set, but this kernel cannot confine a process to paths (Landlock, Linux 5.13 or later, `lsm=` on its command line): remove the key"
+        ]
+    );
+    let mut machine = Imagined::blog();
+    machine
+        .files
+        .insert("/proc/sys/user/max_user_namespaces", "0\n");
+    assert_eq!(
+        said(&format!("{BLOG}private-tmp = true"), &machine),
+        [
+            "5:15: pool blog: `private-tmp` is true, but this system gives no namespaces to those who are not root (/proc/sys/user/max_user_namespaces is 0): remove the key, or start the daemon as root"
+        ]
+    );
+}
+
+#[test]
 fn logging() {
     check(
         include_str!("mistakes/logging.txt"),

@@ -39,6 +39,15 @@ lang = "off"
 environment = { LC_ALL = "de_DE.UTF-8", "odd name" = "1" }
 graceful-timeout = "1500ms"
 request-timeout = "1h"
+environment-file = "blog.env"
+display-name = "the blog"
+stop-signal = "SIGINT"
+script-user = "blog"
+memory-limit = "1GiB"
+core-size = "unlimited"
+supplementary-groups = ["web"]
+read-only-paths = ["venv"]
+private-tmp = true
 access-log = "here/access.log"
 access-log-format = '%h "%r" 100%%'
 slow-request = "5s"
@@ -49,6 +58,8 @@ access-log = "-"
 stderr = "both"
 command = ["php-cgi", "-n"]
 maximum-requests = 500
+inherit-environment = true
+cpu-priority = 5
 retry = "unsent"
 group = "web"
 
@@ -122,6 +133,11 @@ fn it_says_where_each_value_comes_from() {
         ("PHP_FCGI_CHILDREN = \"2\"", "default"),
         ("socket-user = \"blog\"", "default"),
         ("command = [\"/usr/bin/php-cgi\", \"-n\"]", "set"),
+        ("stop-signal = \"INT\"", "set"),
+        ("supplementary-groups = [\"2000\"]", "set"),
+        ("read-only-paths = [\"/srv/blog/venv\"]", "set"),
+        ("open-files = 1024", "default"),
+        ("environment-file = \"/etc/stockade/blog.env\"", "set"),
         ("host = \"blog.example.org\"", "set"),
     ] {
         let says = |line: &str| {
@@ -130,6 +146,19 @@ fn it_says_where_each_value_comes_from() {
         };
         assert!(printed.lines().any(says), "{setting} # {origin}\n{printed}");
     }
+}
+
+#[test]
+fn it_says_what_is_in_reach_and_keeps_secrets() {
+    let (_, _, printed) = printed(EVERYTHING, &Imagined::root());
+    let has = |begin: &str, word: &str| {
+        let mut lines = printed.lines().filter(|line| line.starts_with(begin));
+        assert!(lines.any(|line| line.contains(word)), "{word}\n{printed}");
+    };
+    has("# and read-only: ", " /etc ");
+    has("# and read-only: ", " /srv/blog");
+    has("# and read-write: ", "/dev/null");
+    assert!(!printed.contains("TOKEN"), "{printed}");
 }
 
 #[test]
@@ -152,7 +181,9 @@ fn it_has_every_key() {
         for (key, value) in print::entries(pool, &machine) {
             let other = ["wsgi", "command", "upstream", "service"].contains(&key);
             let absent = ["socket-user", "socket-group", "socket-mode"].contains(&key)
-                || ["allowed-clients", "user", "group"].contains(&key);
+                || ["allowed-clients", "user", "group"].contains(&key)
+                // inherited
+                || ["lang", "locale"].contains(&key) && pool.start.inherit_environment;
             let expected = application::has_meaning(key, pool.application.key());
             assert!(
                 value.is_some() || !expected || other || absent,
