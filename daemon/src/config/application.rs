@@ -324,7 +324,10 @@ const OF_REQUESTS: &[&str] = &[
     "queue-timeout",
     "queue-limit",
     "graceful-timeout",
+    "eviction-timeout",
+    "inactivity-timeout",
     "maximum-requests",
+    "scale",
     "retry",
     "retry-limit",
     "request-buffering",
@@ -356,8 +359,13 @@ const OF_PROCESSES: &[&str] = &[
     "locale",
     "startup-timeout",
     "graceful-timeout",
+    "eviction-timeout",
     "shutdown-timeout",
+    "inactivity-timeout",
     "maximum-requests",
+    "restart-interval",
+    "scale",
+    "reload",
 ];
 
 /// The addresses, each once.

@@ -144,6 +144,8 @@ pub enum Place {
     Defaults,
     /// `[pool.NAME]`.
     Pool(String),
+    /// A table in the table of another place: `[pool.NAME.scale]`.
+    Table(Box<Self>, &'static str),
     /// `[shim]`.
     Shim,
     /// `[[shim.route]]`.
@@ -159,6 +161,7 @@ impl fmt::Display for Place {
             Self::Daemon => f.write_str("[daemon]: "),
             Self::Defaults => f.write_str("[defaults]: "),
             Self::Pool(name) => write!(f, "pool {name}: "),
+            Self::Table(..) => write!(f, "{}: ", self.heading()),
             Self::Shim => f.write_str("[shim]: "),
             Self::Route => f.write_str("[[shim.route]]: "),
         }
@@ -174,8 +177,47 @@ impl Place {
             | Self::Daemon
             | Self::Defaults
             | Self::Pool(_)
+            | Self::Table(..)
             | Self::Shim
             | Self::Route => in_file,
+        }
+    }
+
+    /// It is a pool's own table, or one in it.
+    pub(super) fn is_of_pool(&self) -> bool {
+        match self {
+            Self::Pool(_) => true,
+            Self::Table(outer, _) => outer.is_of_pool(),
+            Self::Top
+            | Self::Daemon
+            | Self::Defaults
+            | Self::Shim
+            | Self::Route
+            | Self::CommandLine => false,
+        }
+    }
+
+    /// It is `[defaults]`, or a table in it.
+    pub(super) fn is_of_defaults(&self) -> bool {
+        match self {
+            Self::Table(outer, _) => outer.is_of_defaults(),
+            place => *place == Self::Defaults,
+        }
+    }
+
+    /// The line above the keys of a table.
+    pub(super) fn heading(&self) -> String {
+        match self {
+            Self::Table(outer, key) => {
+                let outer = outer.heading();
+                format!("{}.{key}]", outer.trim_end_matches(']'))
+            }
+            Self::Pool(name) => format!("[pool.{name}]"),
+            Self::Daemon => "[daemon]".to_owned(),
+            Self::Defaults => "[defaults]".to_owned(),
+            Self::Shim => "[shim]".to_owned(),
+            Self::Route => "[[shim.route]]".to_owned(),
+            Self::Top | Self::CommandLine => String::new(),
         }
     }
 }

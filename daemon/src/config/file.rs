@@ -22,6 +22,7 @@ use super::{
     sizes::{Ceiling, Size},
     start::{DisplayName, StopSignal},
     strangers,
+    subtables::{ReloadKeys, ScaleKeys, Subtable, subtable},
     values::{
         Count, Environment, HttpListen, Locale, Mode, Mount, Period, StatusListen, UpstreamAddress,
         Value, Whole, Word,
@@ -81,22 +82,29 @@ impl PoolTable {
 macro_rules! keys {
     (
         $(#[$doc:meta])* $name:ident { $($field:ident = $key:literal: $form:ty,)* }
+        $(subtables: { $($inner:ident = $inner_key:literal: $inner_form:ty,)* })?
         $(tables: $($table:literal)*)?
         later: $($later:literal)*
     ) => {
         $(#[$doc])*
-        #[derive(Debug, Default)]
-        pub(super) struct $name { $(pub $field: Option<Given<$form>>,)* }
+        #[derive(Clone, Debug, Default)]
+        pub(super) struct $name {
+            $(pub $field: Option<Given<$form>>,)*
+            $($(pub $inner: Option<Given<$inner_form>>,)*)?
+        }
 
         impl $name {
             pub(super) const KEYS: &[&str] = &[$($key),*];
             pub(super) const LATER: &[&str] = &[$($later),*];
-            /// Tables in the table, which are read elsewhere.
-            const TABLES: &[&str] = &[$($($table),*)?];
+            /// Tables in the table.
+            pub(super) const TABLES: &[&str] = &[$($($inner_key),*)? $($($table),*)?];
 
             /// Where the keys that are set stand; of a pool, in its own table or in `[defaults]`.
             pub(super) fn spots(&self) -> Vec<&Spot> {
-                let spots = [$(self.$field.as_ref().map(|given| &given.spot)),*];
+                let spots = [
+                    $(self.$field.as_ref().map(|given| &given.spot),)*
+                    $($(self.$inner.as_ref().map(|given| &given.spot),)*)?
+                ];
                 spots.into_iter().flatten().collect()
             }
 
@@ -115,11 +123,24 @@ macro_rules! keys {
                             let (defaults, may_say) = defaults?;
                             defaults.$field.clone().filter(|_| may_say($key))
                         }),)*
+                    $($($inner: subtable::<$inner_form>(table, place, $inner_key, problems)
+                        .or_else(|| {
+                            let (defaults, may_say) = defaults?;
+                            defaults.$inner.clone().filter(|_| may_say($inner_key))
+                        }),)*)?
                 }
+            }
+        }
+
+        impl Subtable for $name {
+            fn of(table: &DeTable<'_>, place: &Place, problems: &mut Problems) -> Self {
+                Self::read(table, place, None, problems)
             }
         }
     };
 }
+
+pub(super) use keys;
 
 keys! {
     /// `[daemon]`.
@@ -130,9 +151,10 @@ keys! {
         log_level = "log-level": LogLevel,
         admin_socket = "admin-socket": PathBuf,
         status_listen = "status-listen": StatusListen,
+        maximum_processes = "maximum-processes": Whole<0, 1_000_000>,
         shutdown_timeout = "shutdown-timeout": Period,
     }
-    later: "log-format" "log-file" "admin-group" "maximum-processes" "orphans"
+    later: "log-format" "log-file" "admin-group" "orphans"
 }
 
 keys! {
@@ -187,8 +209,11 @@ keys! {
         queue_timeout = "queue-timeout": Limit,
         queue_limit = "queue-limit": Whole<0, 1_000_000>,
         graceful_timeout = "graceful-timeout": Limit,
+        eviction_timeout = "eviction-timeout": Limit,
         shutdown_timeout = "shutdown-timeout": Period,
+        inactivity_timeout = "inactivity-timeout": Limit,
         maximum_requests = "maximum-requests": Count,
+        restart_interval = "restart-interval": Limit,
         retry = "retry": Retry,
         retry_limit = "retry-limit": Whole<0, 1>,
         backoff_initial = "backoff-initial": Period,
@@ -206,13 +231,14 @@ keys! {
         access_log_format = "access-log-format": Format,
         slow_request = "slow-request": Limit,
     }
+    subtables: { scale = "scale": ScaleKeys, reload = "reload": ReloadKeys, }
     later:
         "asgi" "parameters"
         "concurrency" "connections" "preload" "warm-up" "refork-after"
-        "stack-size" "switch-interval" "scale" "interrupt-timeout"
-        "eviction-timeout" "deadlock-timeout" "inactivity-timeout" "probe"
-        "restart-interval" "maximum-memory" "cpu-time-limit"
-        "cgroup" "reload"
+        "stack-size" "switch-interval" "interrupt-timeout"
+        "deadlock-timeout" "probe"
+        "maximum-memory" "cpu-time-limit"
+        "cgroup"
         "send-buffer-size" "receive-buffer-size"
 }
 
@@ -255,11 +281,11 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<File> {
     let top = document.get_ref();
     refuse_strangers(top, &Place::Top, TABLES, TABLES_LATER, problems);
     let empty = DeTable::new();
-    let daemon = subtable(top, "daemon", problems).unwrap_or(&empty);
+    let daemon = top_table(top, "daemon", problems).unwrap_or(&empty);
     let daemon = DaemonKeys::read(daemon, &Place::Daemon, None, problems);
-    let defaults = subtable(top, "defaults", problems).unwrap_or(&empty);
+    let defaults = top_table(top, "defaults", problems).unwrap_or(&empty);
     let defaults = PoolKeys::read(defaults, &Place::Defaults, None, problems);
-    let pools = subtable(top, "pool", problems).unwrap_or(&empty);
+    let pools = top_table(top, "pool", problems).unwrap_or(&empty);
     let pools = read_pools(pools, &defaults, problems);
     if pools.is_empty() && problems.is_empty() {
         problems.add(Problem {
@@ -270,7 +296,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<File> {
             },
         });
     }
-    let shim = subtable(top, "shim", problems).map(|table| ShimTable {
+    let shim = top_table(top, "shim", problems).map(|table| ShimTable {
         at: top
             .get_key_value("shim")
             .map_or(0..0, |(name, _)| name.span()),
@@ -288,7 +314,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<File> {
 pub(super) fn read_daemon(text: &str, problems: &mut Problems) -> Option<DaemonKeys> {
     let (document, _) = DeTable::parse_recoverable(text);
     let empty = DeTable::new();
-    let table = subtable(document.get_ref(), "daemon", problems).unwrap_or(&empty);
+    let table = top_table(document.get_ref(), "daemon", problems).unwrap_or(&empty);
     let keys = DaemonKeys::read(table, &Place::Daemon, None, problems);
     problems.is_empty().then_some(keys)
 }
@@ -377,7 +403,7 @@ fn inherits(key: &str, own: Option<&str>, default: Option<&str>) -> bool {
     }
 }
 
-fn subtable<'a, 'i>(
+fn top_table<'a, 'i>(
     top: &'a DeTable<'i>,
     key: &'static str,
     problems: &mut Problems,
@@ -393,7 +419,7 @@ fn subtable<'a, 'i>(
 }
 
 /// The value of `key`, if it is set and has the right form.
-fn given<T: Value>(
+pub(super) fn given<T: Value>(
     table: &DeTable<'_>,
     place: &Place,
     key: &'static str,
@@ -412,7 +438,7 @@ fn given<T: Value>(
 }
 
 /// Notes every key that has no meaning here.
-fn refuse_strangers(
+pub(super) fn refuse_strangers(
     table: &DeTable<'_>,
     place: &Place,
     keys: &[&str],

@@ -22,8 +22,8 @@ pub(super) struct Spot {
 
 impl Spot {
     /// It stands in the pool's own table, not in `[defaults]`.
-    pub(super) const fn own(&self) -> bool {
-        matches!(self.place, Place::Pool(_))
+    pub(super) fn own(&self) -> bool {
+        self.place.is_of_pool()
     }
 
     /// A problem with the value; `why` continues the sentence that the key begins.

@@ -27,10 +27,12 @@ mod logging;
 mod print;
 mod resolve;
 mod rooted;
+mod scale;
 mod shim;
 mod sizes;
 pub mod start;
 mod strangers;
+mod subtables;
 #[cfg(test)]
 mod tests;
 mod values;

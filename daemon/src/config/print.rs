@@ -13,11 +13,10 @@ use toml::Value;
 use super::{
     application,
     confinement::{self, Paths},
-    errors::Place,
     file::{File, PoolTable, ShimTable, Spot},
     resolved::{
         AccessLog, Account, Application, Bytes, Config, Daemon, Destination, Listen, LogLevel,
-        Logging, Pool, Route, Shim, Stderr,
+        Logging, Pool, Route, Scale, Shim, Stderr,
     },
     sizes,
     surroundings::Surroundings,
@@ -61,6 +60,17 @@ fn print_pool(
     table(lines, &format!("[pool.{name}]"), entries, &spots);
     if let Some(paths) = &pool.confinement.paths {
         lines.extend(base_set(paths));
+    }
+    if let (Some(scale), Some(given)) = (&pool.scale, &read.keys.scale) {
+        let heading = format!("\n[pool.{name}.scale]");
+        let spots = given.value.spots();
+        table(lines, &heading, entries_of_scale(scale), &spots);
+    }
+    if application::has_meaning("reload", pool.application.key()) {
+        let heading = format!("\n[pool.{name}.reload]");
+        let given = read.keys.reload.as_ref();
+        let spots = given.map_or_else(Vec::new, |given| given.value.spots());
+        table(lines, &heading, entries_of_reload(pool), &spots);
     }
     if !application::has_meaning("environment", pool.application.key()) {
         return;
@@ -130,13 +140,10 @@ fn line(lines: &mut Vec<String>, key: &str, value: &Value, origin: &str) {
     lines.push(format!("{setting:COLUMN$} # {origin}"));
 }
 
-const fn origin(spot: Option<&Spot>) -> &'static str {
+fn origin(spot: Option<&Spot>) -> &'static str {
     match spot {
         None => "default",
-        Some(Spot {
-            place: Place::Defaults,
-            ..
-        }) => "[defaults]",
+        Some(Spot { place, .. }) if place.is_of_defaults() => "[defaults]",
         Some(_) => "set",
     }
 }
@@ -150,6 +157,7 @@ pub(super) fn daemon(daemon: &Daemon) -> Vec<Entry> {
         log_level,
         admin_socket,
         status_listen,
+        maximum_processes,
         shutdown_timeout,
     } = daemon;
     let level = match log_level {
@@ -167,6 +175,7 @@ pub(super) fn daemon(daemon: &Daemon) -> Vec<Entry> {
         ("log-level", string(level)),
         ("admin-socket", path(admin_socket)),
         ("status-listen", string(&status)),
+        ("maximum-processes", number(*maximum_processes)),
         ("shutdown-timeout", time(*shutdown_timeout)),
     ]
 }
@@ -260,7 +269,10 @@ fn of_processes(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry> {
         string(value.map_or("off", String::as_str)).filter(|_| !pool.start.borrowed.contains(name))
     };
     vec![
-        ("processes", number(pool.processes)),
+        (
+            "processes",
+            number(pool.processes).filter(|_| pool.scale.is_none()),
+        ),
         ("threads", number(pool.threads)),
         ("multiplex", Some(Value::Boolean(pool.multiplex))),
         ("user", account.and_then(name)),
@@ -288,11 +300,14 @@ fn of_limits(pool: &Pool) -> Vec<Entry> {
         ("queue-timeout", limit(pool.queue_timeout)),
         ("queue-limit", number(pool.queue_limit)),
         ("graceful-timeout", limit(pool.graceful_timeout)),
+        ("eviction-timeout", limit(pool.eviction_timeout)),
         ("shutdown-timeout", time(pool.shutdown_timeout)),
+        ("inactivity-timeout", limit(pool.inactivity_timeout)),
         (
             "maximum-requests",
             i64::try_from(pool.maximum_requests).ok().map(Value::from),
         ),
+        ("restart-interval", limit(pool.restart_interval)),
         ("retry", string(retry)),
         ("retry-limit", number(pool.retry_limit)),
         ("backoff-initial", time(pool.backoff.initial)),
@@ -346,6 +361,29 @@ fn of_logging(logging: &Logging) -> Vec<Entry> {
         ),
         ("slow-request", limit(logging.slow_request)),
     ]
+}
+
+/// Every key of `[pool.NAME.scale]`.
+pub(super) fn entries_of_scale(scale: &Scale) -> Vec<Entry> {
+    let Scale {
+        minimum,
+        maximum,
+        spare,
+        queue_wait,
+        idle_timeout,
+    } = scale;
+    vec![
+        ("minimum", number(*minimum)),
+        ("maximum", number(*maximum)),
+        ("spare", number(*spare)),
+        ("queue-wait", time(*queue_wait)),
+        ("idle-timeout", time(*idle_timeout)),
+    ]
+}
+
+/// Every key of `[pool.NAME.reload]`.
+pub(super) fn entries_of_reload(pool: &Pool) -> Vec<Entry> {
+    vec![("surge", number(pool.surge))]
 }
 
 /// Every key of `[shim]`.

@@ -15,7 +15,7 @@ use super::{
     file::{DaemonKeys, File, Given, PoolKeys, PoolTable},
     logging,
     resolved::{Account, Application, Config, Daemon, Listen, LogLevel, Pool},
-    shim,
+    scale, shim,
     surroundings::Surroundings,
     values::Period,
     worker,
@@ -101,6 +101,7 @@ fn daemon(
         log_level: value(keys.log_level.as_ref(), |given| *given, LogLevel::Info),
         admin_socket: admin_socket?,
         status_listen: keys.status_listen.as_ref().and_then(|given| given.value.0),
+        maximum_processes: value(keys.maximum_processes.as_ref(), |given| given.0, 0),
         shutdown_timeout: period(keys.shutdown_timeout.as_ref(), Duration::from_secs(30)),
     })
 }
@@ -207,9 +208,15 @@ fn pool(
     let logging = problems.keep(logging::logging(keys, folder, surroundings));
     let deadlines = problems.keep(deadlines::deadlines(keys));
     let (account, worker) = (account?, worker?);
-    let (processes, threads) =
-        processes_and_threads(keys, &worker.application, surroundings.cores());
+    let application = &worker.application;
+    let (processes, scale) =
+        problems.keep(scale::scale(keys, application, surroundings.cores()))?;
+    let threads = match application {
+        Application::Upstream(_) => UPSTREAM_THREADS,
+        Application::Wsgi { .. } | Application::Command(_) | Application::Service(_) => 1,
+    };
     let request_timeout = limit(keys.request_timeout.as_ref(), Duration::from_secs(60));
+    let graceful_timeout = graceful_timeout(keys, request_timeout);
     Some(Pool {
         name: table.name.clone(),
         listen: listen?,
@@ -221,7 +228,9 @@ fn pool(
         application: worker.application,
         mount: value(keys.mount.as_ref(), |given| given.0.clone(), String::new()),
         processes,
-        threads,
+        scale,
+        surge: scale::surge(keys, processes),
+        threads: value(keys.threads.as_ref(), |given| given.0, threads),
         multiplex: value(keys.multiplex.as_ref(), |given| *given, false),
         account,
         home: worker.home,
@@ -234,9 +243,12 @@ fn pool(
         deadlines: deadlines?,
         queue_timeout: limit(keys.queue_timeout.as_ref(), Duration::from_secs(45)),
         queue_limit: value(keys.queue_limit.as_ref(), |given| given.0, 1000),
-        graceful_timeout: graceful_timeout(keys, request_timeout),
+        graceful_timeout,
+        eviction_timeout: switched(keys.eviction_timeout.as_ref(), graceful_timeout),
         shutdown_timeout: period(keys.shutdown_timeout.as_ref(), Duration::from_secs(5)),
+        inactivity_timeout: switched(keys.inactivity_timeout.as_ref(), Limit::OFF),
         maximum_requests: value(keys.maximum_requests.as_ref(), |given| given.0, 0),
+        restart_interval: switched(keys.restart_interval.as_ref(), Limit::OFF),
         retry: value(keys.retry.as_ref(), |given| *given, Retry::Idempotent),
         retry_limit: value(keys.retry_limit.as_ref(), |given| given.0, 1),
         backoff: backoff?,
@@ -246,30 +258,8 @@ fn pool(
 }
 
 fn graceful_timeout(keys: &PoolKeys, request_timeout: Limit) -> Limit {
-    value(
-        keys.graceful_timeout.as_ref(),
-        |given| *given,
-        Limit(request_timeout.0.map(|limit| limit + GRACE)),
-    )
-}
-
-/// `processes` and `threads`; an upstream has a process for each address.
-fn processes_and_threads(keys: &PoolKeys, application: &Application, cores: u32) -> (u32, u32) {
-    let set = |default| value(keys.processes.as_ref(), |given| given.0, default);
-    let (processes, threads) = match application {
-        Application::Wsgi { .. } | Application::Command(_) => {
-            (set(cores.saturating_mul(2).saturating_add(1)), 1)
-        }
-        Application::Upstream(addresses) => (
-            u32::try_from(addresses.len()).unwrap_or(u32::MAX),
-            UPSTREAM_THREADS,
-        ),
-        Application::Service(_) => (set(1), 1),
-    };
-    (
-        processes,
-        value(keys.threads.as_ref(), |given| given.0, threads),
-    )
+    let default = Limit(request_timeout.0.map(|limit| limit + GRACE));
+    switched(keys.graceful_timeout.as_ref(), default)
 }
 
 /// `listen`, and that the keys about unix sockets are about one.
@@ -408,6 +398,11 @@ pub(super) fn value<T, U>(given: Option<&Given<T>>, meaning: impl Fn(&T) -> U, d
 
 pub(super) fn limit(given: Option<&Given<Limit>>, default: Duration) -> Limit {
     value(given, |given| *given, Limit::of(default))
+}
+
+/// A limit that may be off where nothing is said.
+fn switched(given: Option<&Given<Limit>>, default: Limit) -> Limit {
+    value(given, |given| *given, default)
 }
 
 pub(super) fn period(given: Option<&Given<Period>>, default: Duration) -> Duration {

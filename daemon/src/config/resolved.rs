@@ -36,6 +36,8 @@ pub struct Daemon {
     pub admin_socket: PathBuf,
     /// `status-listen`; none: off.
     pub status_listen: Option<SocketAddr>,
+    /// `maximum-processes`: workers of all pools; 0: no limit.
+    pub maximum_processes: u32,
     /// `shutdown-timeout` of the whole daemon.
     pub shutdown_timeout: Duration,
 }
@@ -88,8 +90,12 @@ pub struct Pool {
     pub application: Application,
     /// `mount`, without a slash at its end: "" is the root.
     pub mount: String,
-    /// `processes`; of an upstream its addresses.
+    /// `processes`, or `maximum` of `scale`; of an upstream its addresses.
     pub processes: u32,
+    /// `scale`: the number follows the load.
+    pub scale: Option<Scale>,
+    /// `reload.surge`: workers above the target while they are replaced; at least 1.
+    pub surge: u32,
     /// `threads`: slots per worker, or per address of an upstream.
     pub threads: u32,
     /// `multiplex`.
@@ -118,10 +124,16 @@ pub struct Pool {
     pub queue_limit: u32,
     /// `graceful-timeout`.
     pub graceful_timeout: Limit,
+    /// `eviction-timeout`.
+    pub eviction_timeout: Limit,
     /// `shutdown-timeout`.
     pub shutdown_timeout: Duration,
+    /// `inactivity-timeout`.
+    pub inactivity_timeout: Limit,
     /// `maximum-requests`; 0: no limit.
     pub maximum_requests: u64,
+    /// `restart-interval`.
+    pub restart_interval: Limit,
     /// `retry`.
     pub retry: Retry,
     /// `retry-limit`.
@@ -132,6 +144,21 @@ pub struct Pool {
     pub bytes: Bytes,
     /// What is logged of requests.
     pub logging: Logging,
+}
+
+/// `[pool.NAME.scale]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// `minimum`; 0: on demand.
+    pub minimum: u32,
+    /// `maximum`; at least 1 and `minimum`.
+    pub maximum: u32,
+    /// `spare`; 0 when `minimum` is.
+    pub spare: u32,
+    /// `queue-wait`; not zero.
+    pub queue_wait: Duration,
+    /// `idle-timeout`; not zero.
+    pub idle_timeout: Duration,
 }
 
 /// What is logged of requests.

@@ -3,14 +3,18 @@
 use super::{
     errors::Place,
     file::{DaemonKeys, PoolKeys, ShimKeys},
+    subtables::{ReloadKeys, ScaleKeys},
 };
 
 /// What to do about the unknown `key`.
 pub(super) fn remedy(key: &str, place: &Place, keys: &[&str], later: &[&str]) -> String {
     let key = key.to_lowercase().replace('_', "-");
-    let peer = PEERS.iter().find(|(_, words)| words.contains(&&*key));
-    if let Some((known, _)) = peer.filter(|(known, _)| keys.contains(known)) {
+    let means = |(known, words): &&(&str, &[&str])| keys.contains(known) && words.contains(&&*key);
+    if let Some((known, _)) = PEERS.iter().find(means) {
         return format!("did you mean `{known}`?");
+    }
+    if let Some(table) = table_of(&key).filter(|_| !matches!(place, Place::Table(..))) {
+        return format!("it belongs into [pool.NAME.{table}]");
     }
     // the beginning of a word is a better guess than a word with slips, a key with a meaning better than one without
     let slips = |known: &&str| {
@@ -25,7 +29,7 @@ pub(super) fn remedy(key: &str, place: &Place, keys: &[&str], later: &[&str]) ->
     }
     let of_pools =
         PoolKeys::KEYS.contains(&key.as_str()) || PoolKeys::LATER.contains(&key.as_str());
-    if of_pools && matches!(place, Place::Top | Place::Daemon) {
+    if of_pools && matches!(place, Place::Top | Place::Daemon | Place::Table(..)) {
         return "it belongs into [pool.NAME] or [defaults]".to_owned();
     }
     let of_daemon =
@@ -37,6 +41,13 @@ pub(super) fn remedy(key: &str, place: &Place, keys: &[&str], later: &[&str]) ->
         return "it belongs into [shim]".to_owned();
     }
     "remove it".to_owned()
+}
+
+/// The table in a pool's table that has this key.
+fn table_of(key: &str) -> Option<&'static str> {
+    let tables = [("scale", ScaleKeys::KEYS), ("reload", ReloadKeys::KEYS)];
+    let has = |(_, keys): &(_, &[&str])| keys.contains(&key);
+    tables.into_iter().find(has).map(|(table, _)| table)
 }
 
 /// Our keys, and what gunicorn, uWSGI, mod_wsgi and php-fpm call them where that is no slip in ours.
@@ -56,6 +67,17 @@ const PEERS: &[(&str, &[&str])] = &[
         "processes",
         &["workers", "pm", "max-children", "pm-max-children"],
     ),
+    (
+        "minimum",
+        &["min", "pm-min-spare-servers", "cheaper", "min-workers"],
+    ),
+    (
+        "maximum",
+        &["max", "pm-max-children", "max-children", "max-workers"],
+    ),
+    ("spare", &["pm-start-servers", "pm-max-spare-servers"]),
+    ("idle-timeout", &["pm-process-idle-timeout", "idle"]),
+    ("queue-wait", &["allocate-timeout"]),
     ("maximum-requests", &["pm-max-requests"]),
     (
         "request-timeout",

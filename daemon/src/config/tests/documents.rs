@@ -1,11 +1,16 @@
 //! conf/stockade.toml and docs/configuration.md have every key of the code, and no other.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use super::{Imagined, read};
 use crate::config::{
     file::{DaemonKeys, PoolKeys, RouteKeys, ShimKeys},
     resolved::Config,
+    subtables::{ReloadKeys, ScaleKeys},
     warnings::warnings,
 };
 
@@ -38,7 +43,23 @@ fn the_example_has_every_key() {
         .expect("the example has [[shim.route]]");
     let keys = |text: &str| text.lines().filter_map(key).map(str::to_owned).collect();
     assert_eq!(set(DaemonKeys::KEYS), keys(daemon));
-    assert_eq!(set(PoolKeys::KEYS), keys(pools));
+    // each table in a pool's ends where the pool's own goes on
+    let (mut own, mut inner) = (String::new(), BTreeMap::<&str, String>::new());
+    for part in pools.split("\n[") {
+        let heading = part.split(']').next().unwrap_or_default();
+        match heading.split('.').nth(2) {
+            Some(table) => inner.entry(table).or_default().push_str(part),
+            None => own.push_str(part),
+        }
+    }
+    assert_eq!(set(PoolKeys::KEYS), keys(&own));
+    assert_eq!(
+        set(PoolKeys::TABLES),
+        inner.keys().map(|key| (*key).to_owned()).collect()
+    );
+    for (table, known) in TABLES {
+        assert_eq!(set(known), keys(&inner[table]));
+    }
     assert_eq!(set(ShimKeys::KEYS), keys(shim));
     assert_eq!(set(RouteKeys::KEYS), keys(routes));
 }
@@ -56,7 +77,16 @@ fn the_documentation_has_every_key() {
         .split_once("### `[[shim.route]]`")
         .expect("the document has [[shim.route]]");
     assert_eq!(set(DaemonKeys::KEYS), described(daemon));
-    assert_eq!(set(PoolKeys::KEYS), described(pools));
+    let mut parts = pools.split("### `[pool.NAME.");
+    assert_eq!(
+        set(PoolKeys::KEYS),
+        described(parts.next().unwrap_or_default())
+    );
+    for (part, (table, known)) in parts.zip(TABLES) {
+        let inner = part.split("\n### ").next().unwrap_or_default();
+        assert!(inner.starts_with(&format!("{table}]`")), "{inner}");
+        assert_eq!(set(known), described(inner));
+    }
     assert_eq!(set(ShimKeys::KEYS), described(shim));
     assert_eq!(set(RouteKeys::KEYS), described(routes));
 }
@@ -80,11 +110,16 @@ fn no_key_is_both_supported_and_not() {
         (DaemonKeys::KEYS, DaemonKeys::LATER),
         (PoolKeys::KEYS, PoolKeys::LATER),
         (ShimKeys::KEYS, ShimKeys::LATER),
+        (ScaleKeys::KEYS, ScaleKeys::LATER),
+        (ReloadKeys::KEYS, ReloadKeys::LATER),
     ] {
         let all: BTreeSet<_> = keys.iter().chain(later).collect();
         assert_eq!(all.len(), keys.len() + later.len());
     }
 }
+
+/// The tables in a pool's table, in the order of the document.
+const TABLES: [(&str, &[&str]); 2] = [("scale", ScaleKeys::KEYS), ("reload", ReloadKeys::KEYS)];
 
 /// The key that a line of the example sets, commented out or not.
 fn key(line: &str) -> Option<&str> {

@@ -9,7 +9,7 @@ use super::{
     meanings::{SMALLEST, only_pool, pool},
     read,
 };
-use crate::config::resolved::{Deadlines, Listen, SocketOwner};
+use crate::config::resolved::{Deadlines, Listen, Scale, SocketOwner};
 
 pub(super) fn networks(texts: &[&str]) -> Vec<ipnet::IpNet> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -150,4 +150,76 @@ fn sockets_may_be_somebody_elses() {
     let text = format!("{SMALLEST}socket-group = \"www-data\"\nsocket-mode = \"600\"\n");
     let pool = only_pool(&text, &Imagined::blog());
     assert_eq!(pool.socket, expected(None, Some(33)));
+}
+
+#[test]
+fn the_number_of_workers_may_follow_the_load() {
+    let machine = Imagined::root();
+    let scaled = |text: &str| only_pool(&format!("{SMALLEST}{text}"), &machine);
+    let pool = scaled("[pool.blog.scale]\n");
+    let usual = Scale {
+        minimum: 1,
+        maximum: 10,
+        spare: 1,
+        queue_wait: Duration::from_millis(50),
+        idle_timeout: Duration::from_secs(60),
+    };
+    assert_eq!((pool.scale, pool.processes), (Some(usual), 10));
+    let pool = scaled("scale = { minimum = 0, maximum = 3, queue-wait = \"1s\" }\n");
+    let on_demand = Scale {
+        minimum: 0,
+        maximum: 3,
+        spare: 0,
+        queue_wait: Duration::from_secs(1),
+        ..usual
+    };
+    assert_eq!((pool.scale, pool.processes), (Some(on_demand), 3));
+    assert_eq!((scaled("").scale, scaled("").processes), (None, 5));
+}
+
+#[test]
+fn what_a_pool_says_of_its_workers_counts_not_what_the_defaults_say() {
+    let machine = Imagined::root();
+    let with = |defaults: &str, own: &str| {
+        only_pool(
+            &format!("[defaults]\n{defaults}\n{SMALLEST}{own}"),
+            &machine,
+        )
+    };
+    let pool = with("scale = { maximum = 7, spare = 3 }", "processes = 2\n");
+    assert_eq!((pool.scale, pool.processes), (None, 2));
+    let pool = with("scale = { maximum = 7, spare = 3 }", "");
+    assert_eq!(
+        pool.scale.map(|scale| (scale.maximum, scale.spare)),
+        Some((7, 3))
+    );
+    // as a whole: nothing is mixed
+    let pool = with(
+        "scale = { maximum = 7, spare = 3 }",
+        "scale = { minimum = 2 }\n",
+    );
+    assert_eq!(
+        pool.scale.map(|scale| (scale.maximum, scale.spare)),
+        Some((10, 1))
+    );
+    let pool = with("processes = 2", "scale = { minimum = 2 }\n");
+    assert_eq!(pool.scale.map(|scale| scale.maximum), Some(10));
+    let pool = with("reload = { surge = 2 }", "");
+    assert_eq!(pool.surge, 2);
+}
+
+#[test]
+fn a_part_of_the_workers_is_rounded_up() {
+    for (text, surge) in [
+        ("", 1),
+        ("processes = 10\nreload = { surge = \"25%\" }\n", 3),
+        ("processes = 10\nreload = { surge = \"1%\" }\n", 1),
+        (
+            "reload = { surge = \"100%\" }\nscale = { maximum = 8 }\n",
+            8,
+        ),
+        ("reload = { surge = 4 }\n", 4),
+    ] {
+        assert_eq!(pool(text).surge, surge, "{text}");
+    }
 }

@@ -73,6 +73,8 @@ fn everything_has_a_default() {
             },
             mount: String::new(),
             processes: 5,
+            scale: None,
+            surge: 1,
             threads: 1,
             multiplex: false,
             account: Some(account("blog", 1001, &[1001, 33], "/home/blog")),
@@ -87,8 +89,11 @@ fn everything_has_a_default() {
             queue_timeout: Limit::of(seconds(45)),
             queue_limit: 1000,
             graceful_timeout: Limit::of(seconds(65)),
+            eviction_timeout: Limit::of(seconds(65)),
             shutdown_timeout: seconds(5),
+            inactivity_timeout: Limit::OFF,
             maximum_requests: 0,
+            restart_interval: Limit::OFF,
             retry: Retry::Idempotent,
             retry_limit: 1,
             backoff: Backoff {
@@ -157,6 +162,7 @@ fn default_daemon() -> Daemon {
         log_level: LogLevel::Info,
         admin_socket: PathBuf::from("/run/stockade/admin.sock"),
         status_listen: None,
+        maximum_processes: 0,
         shutdown_timeout: Duration::from_secs(30),
     }
 }

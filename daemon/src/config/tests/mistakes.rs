@@ -12,6 +12,15 @@ fn numbers() {
 }
 
 #[test]
+fn scale() {
+    check(
+        include_str!("mistakes/scale.txt"),
+        &Imagined::root(),
+        |text| format!("{BLOG}{text}"),
+    );
+}
+
+#[test]
 fn times() {
     check(
         include_str!("mistakes/times.txt"),

@@ -9,6 +9,7 @@ use crate::config::{
     file::{DaemonKeys, File, PoolKeys, RouteKeys, ShimKeys},
     print,
     resolved::Config,
+    subtables::{ReloadKeys, ScaleKeys},
     understand,
 };
 
@@ -19,12 +20,15 @@ runtime-dir = "here"
 log-level = "debug"
 status-listen = "localhost:0"
 shutdown-timeout = "90s"
+maximum-processes = 200
 
 [defaults]
 queue-timeout = "off"
 threads = 2
 user = "blog"
 environment = { GREETING = "hello, \"you\"" }
+[defaults.reload]
+surge = 2
 
 [pool."blog.example"]
 listen = ["unix:blog.sock", "127.0.0.1:9001"]
@@ -62,6 +66,12 @@ inherit-environment = true
 cpu-priority = 5
 retry = "unsent"
 group = "web"
+restart-interval = "12h"
+[pool.forms.scale]
+minimum = 0
+idle-timeout = "90s"
+[pool.forms.reload]
+surge = "25%"
 
 [pool.wiki]
 listen = ["unix:/run/wiki.sock"]
@@ -121,6 +131,15 @@ fn it_says_where_each_value_comes_from() {
         ("access-log = \"-\"", "set"),
         ("slow-request = \"off\"", "default"),
         ("relay-threads = 2", "default"),
+        ("maximum-processes = 200", "set"),
+        ("minimum = 0", "set"),
+        ("maximum = 10", "default"),
+        ("spare = 0", "default"),
+        ("queue-wait = \"50ms\"", "default"),
+        ("idle-timeout = \"90s\"", "set"),
+        ("surge = 3", "set"),
+        ("surge = 2", "[defaults]"),
+        ("restart-interval = \"12h\"", "set"),
         ("queue-timeout = \"off\"", "[defaults]"),
         ("request-timeout = \"1h\"", "set"),
         ("graceful-timeout = \"1500ms\"", "set"),
@@ -177,13 +196,18 @@ fn it_has_every_key() {
         let mut all: BTreeSet<_> = keys(print::entries(pool, &machine));
         all.insert("environment");
         assert_eq!(set(PoolKeys::KEYS), all);
+        if let Some(scale) = &pool.scale {
+            assert_eq!(set(ScaleKeys::KEYS), keys(print::entries_of_scale(scale)));
+        }
+        assert_eq!(set(ReloadKeys::KEYS), keys(print::entries_of_reload(pool)));
         // what has a meaning has a value, but for the other applications
         for (key, value) in print::entries(pool, &machine) {
             let other = ["wsgi", "command", "upstream", "service"].contains(&key);
             let absent = ["socket-user", "socket-group", "socket-mode"].contains(&key)
                 || ["allowed-clients", "user", "group"].contains(&key)
                 // inherited
-                || ["lang", "locale"].contains(&key) && pool.start.inherit_environment;
+                || ["lang", "locale"].contains(&key) && pool.start.inherit_environment
+                || (key == "processes" && pool.scale.is_some());
             let expected = application::has_meaning(key, pool.application.key());
             assert!(
                 value.is_some() || !expected || other || absent,
