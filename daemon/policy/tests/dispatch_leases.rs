@@ -52,6 +52,8 @@ impl Side {
             retry: Retry::Off,
             retry_limit: 0,
             shared: false,
+            inactivity_timeout: Limit::OFF,
+            scale: None,
         };
         let mut side = Self {
             machine: Dispatch::new(settings, seed),

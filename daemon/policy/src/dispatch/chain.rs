@@ -35,6 +35,10 @@ impl Chain {
         self.first
     }
 
+    pub(super) const fn last(&self) -> Option<Place> {
+        self.last
+    }
+
     /// Puts `place`, which is in no chain, before all others.
     pub(super) fn push_first(&mut self, place: Place, links: &mut Links) {
         let next = self.first.replace(place);

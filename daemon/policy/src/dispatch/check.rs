@@ -98,6 +98,19 @@ impl Dispatch {
             );
         }
         assert_eq!(ranked, free, "a worker with a free slot is ranked");
+        let offered = || {
+            let workers = self.workers.iter().map(|(_, worker)| worker);
+            workers.filter(|worker| worker.standing == Standing::Offered)
+        };
+        let busy = offered().filter(|worker| worker.busy() > 0).count();
+        assert_eq!(
+            (
+                self.workers.offered() as usize,
+                self.workers.busy() as usize
+            ),
+            (offered().count(), busy),
+            "workers are counted"
+        );
     }
 
     /// No deadline is missed.
@@ -106,6 +119,12 @@ impl Dispatch {
             assert!(
                 self.next_check.is_some_and(|check| check <= deadline),
                 "a running request's deadline is waited for"
+            );
+        }
+        if let Some(inactive) = self.earliest_inactive() {
+            assert!(
+                self.next_inactive.is_some_and(|next| next <= inactive),
+                "a worker that is inactive is waited for"
             );
         }
         if let Some(slow) = self.earliest_slow() {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::Dispatch;
 use super::vocabulary::Action;
-use crate::WorkerId;
+use crate::{Time, WorkerId};
 
 /// What is owed between this machine and another.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -21,12 +21,20 @@ pub(super) struct Leases {
     asked: u32,
 }
 
+impl Leases {
+    /// Slots that the other wants.
+    pub(super) const fn wanted(&self) -> u32 {
+        self.wanted
+    }
+}
+
 impl Dispatch {
     /// What is said of a worker that is not known, or of more than was leased, was on its way.
     pub(super) fn lease_returned(&mut self, id: WorkerId, slots: u32) {
         self.leases.asked = self.leases.asked.saturating_sub(slots);
         if let Some(place) = self.workers.find(id) {
             self.workers.return_leases(place, slots);
+            self.next_inactive = self.earliest_inactive();
         }
     }
 
@@ -44,10 +52,11 @@ impl Dispatch {
     }
 
     /// Requests that another machine gave the worker count for `maximum-requests`.
-    pub(super) fn requests_counted(&mut self, id: WorkerId, requests: u64) {
+    pub(super) fn requests_counted(&mut self, id: WorkerId, requests: u64, now: Time) {
         if let Some(place) = self.workers.find(id) {
             self.workers.count(place, requests);
             self.report_used_up(place);
+            self.expect_inactive(place, now);
         }
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::drain::Drain;
 use super::leases::Leases;
+use super::load::Load;
 use super::queue::Queue;
 use super::requests::Requests;
 use super::vocabulary::{Action, Event, Settings, Snapshot, WorkerFigures};
@@ -30,8 +31,15 @@ pub struct Dispatch {
     pub(super) next_check: Option<Time>,
     /// No running request becomes slow before this; see `slow`.
     pub(super) next_slow: Option<Time>,
+    /// No worker has been idle for `inactivity-timeout` before this; see `inactivity`.
+    pub(super) next_inactive: Option<Time>,
+    /// When the watchdog looks; see `watchdog`.
+    pub(super) next_watch: Option<Time>,
+    /// How often it found something.
+    pub(super) healed: u64,
+    pub(super) load: Load,
     /// The latest time that was told: time does not go back.
-    latest: Time,
+    pub(super) latest: Time,
     actions: VecDeque<Action>,
 }
 
@@ -50,6 +58,10 @@ impl Dispatch {
             random: Random::new(seed),
             next_check: None,
             next_slow: None,
+            next_inactive: None,
+            next_watch: None,
+            healed: 0,
+            load: Load::default(),
             latest: Time::default(),
             actions: VecDeque::new(),
         }
@@ -58,7 +70,11 @@ impl Dispatch {
     /// A reload changed keys: they hold at once, for what waits and runs too. What waits beyond a lower `queue-limit`
     /// stays.
     pub fn set_settings(&mut self, settings: Settings) {
+        if self.settings.scale != settings.scale {
+            self.forget_load();
+        }
         self.settings = settings;
+        self.next_inactive = self.earliest_inactive();
         self.next_check = self.earliest_deadline();
         self.next_slow = self.earliest_slow();
     }
@@ -73,10 +89,13 @@ impl Dispatch {
                 leased,
                 maximum_requests,
             } => self.worker_offered(worker, slots, leased, maximum_requests),
+            Event::PoolShed { count } => self.pool_shed(count),
             Event::LeaseReturned { worker, slots } => self.lease_returned(worker, slots),
             Event::SlotWanted => self.slot_wanted(),
             Event::TakenOver => self.taken_over(),
-            Event::RequestsCounted { worker, requests } => self.requests_counted(worker, requests),
+            Event::RequestsCounted { worker, requests } => {
+                self.requests_counted(worker, requests, now);
+            }
             Event::WorkerRetired { worker } => self.worker_retired(worker),
             Event::WorkerOverdue { worker } => self.worker_overdue(worker, now),
             Event::WorkerGone { worker } => self.worker_gone(worker),
@@ -104,8 +123,10 @@ impl Dispatch {
     /// A deadline may have been reached.
     pub fn handle_timeout(&mut self, now: Time) {
         let now = self.advance(now);
+        self.watch(now);
         self.expire_waiting(now);
         self.note_slow(now);
+        self.note_inactive(now);
         self.time_out_running(now);
         self.settle_entry(now);
     }
@@ -118,10 +139,17 @@ impl Dispatch {
     /// When to call [`handle_timeout`](Self::handle_timeout), unless something happens before; it may be for nothing.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.next_expiry(), self.next_check, self.next_slow]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.next_expiry(),
+            self.next_check,
+            self.next_slow,
+            self.next_inactive,
+            self.next_watch,
+            self.next_load_report(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// How slots and queue stand.
@@ -130,6 +158,7 @@ impl Dispatch {
         let mut snapshot = Snapshot {
             queued: self.queue.length(),
             oldest: self.oldest(),
+            healed: self.healed,
             ..Snapshot::default()
         };
         for (_, worker) in self.workers.iter() {
@@ -170,6 +199,8 @@ impl Dispatch {
         self.hand_out_waiting(now);
         self.hand_over_slots();
         self.drain.observe(self.workers.all_busy(), now);
+        self.expect_watch(now);
+        self.report_load(now);
         if cfg!(debug_assertions) {
             self.check();
         }

@@ -8,14 +8,16 @@
 //!
 //! - `machine`: the contract and the switchboard;
 //! - `waiting`: the queue's rules, refusals; `running`: from the hand-out to the end, replay; `timeouts`: when it has run for too long;
-//!   `slow`: requests that run for long; `offers`: what becomes of a worker; `leases`: slots that go from one relay to another;
+//!   `slow`: requests that run for long; `load`: how the pool is used; `inactivity`: workers that are not; `offers`: what becomes of a worker; `leases`: slots that go from one relay to another;
 //! - `requests`, `queue`, `workers`, `ranks`, `chain`: the tables; `drain`: how fast slots become free;
-//! - `check`: what must be true between two entries.
+//! - `watchdog`: looks whether somebody waits while a slot is free; `check`: what must be true between two entries.
 
 mod chain;
 mod check;
 mod drain;
+mod inactivity;
 mod leases;
+mod load;
 mod machine;
 mod offers;
 mod queue;
@@ -26,8 +28,10 @@ mod slow;
 mod timeouts;
 mod vocabulary;
 mod waiting;
+mod watchdog;
 mod workers;
 
+pub use load::Scale;
 pub use machine::Dispatch;
 pub use vocabulary::{
     Action, Event, RefusalCause, RequestKey, Retry, Settings, Snapshot, TimeoutCause, WorkerFigures,

@@ -17,6 +17,7 @@ impl Dispatch {
     ) {
         if let Some(place) = self.workers.offer(id, slots, leased, maximum_requests) {
             self.drain.restart();
+            self.owe_report();
             self.report_used_up(place);
         }
     }

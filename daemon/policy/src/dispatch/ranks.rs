@@ -39,6 +39,13 @@ impl Ranks {
         self.trusted.first().or_else(|| self.suspects.first())
     }
 
+    /// The worker with nothing to do that has had nothing to do for longest; suspects first.
+    pub(super) fn longest_unused(&self) -> Option<Place> {
+        [&self.suspects, &self.trusted]
+            .into_iter()
+            .find_map(|levels| levels.chains.first()?.last())
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.trusted.workers == 0 && self.suspects.workers == 0
     }

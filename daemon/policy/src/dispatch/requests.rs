@@ -272,9 +272,11 @@ mod tests {
             slow_request: Limit::OFF,
             response_timeout: limit(10),
             total_timeout: limit(65),
+            inactivity_timeout: Limit::OFF,
             retry: Retry::Off,
             retry_limit: 0,
             shared: false,
+            scale: None,
         };
         let since = seconds(100);
         let mut run = Run {

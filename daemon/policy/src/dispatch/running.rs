@@ -160,6 +160,7 @@ impl Dispatch {
         {
             self.drain.freed(now);
         }
+        self.expect_inactive(run.worker, now);
         self.left(run.worker);
     }
 

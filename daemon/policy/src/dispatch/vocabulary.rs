@@ -4,6 +4,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::load::Scale;
 use crate::{Limit, PoolState, Time, WorkerId};
 
 /// A request, by its place in the relay's table and a serial number that tells it from earlier ones in that place.
@@ -42,6 +43,8 @@ pub struct Settings {
     pub response_timeout: Limit,
     /// `total-timeout`: from the hand-out to the end of the response.
     pub total_timeout: Limit,
+    /// `inactivity-timeout`: a worker that has had requests, and then none for this long, is told of.
+    pub inactivity_timeout: Limit,
     /// `retry`.
     pub retry: Retry,
     /// `retry-limit`: replays of one request.
@@ -49,6 +52,8 @@ pub struct Settings {
     /// `upstream`: a worker is an address with processes of somebody else's behind it. That one of them takes too long, or does not
     /// speak FastCGI, is no reason to use the others no more.
     pub shared: bool,
+    /// `scale`: supervision is told how the pool is used; none: the number of workers is fixed.
+    pub scale: Option<Scale>,
 }
 
 /// Why nothing of a request was written to a worker (503, manual section 4).
@@ -149,6 +154,11 @@ pub enum Event {
     WorkerBroke {
         /// The worker.
         worker: WorkerId,
+    },
+    /// Supervision has no need of so many workers: those that are idle are to go.
+    PoolShed {
+        /// How many.
+        count: u32,
     },
     /// How the pool stands has changed.
     PoolReported {
@@ -287,6 +297,30 @@ pub enum Action {
         /// The worker.
         worker: WorkerId,
     },
+    /// Tell supervision: so many workers were busy at once, and so many requests wait for want of one.
+    ReportUsed {
+        /// The most since the last window began.
+        busy: u32,
+        /// Requests.
+        waiting: u32,
+    },
+    /// Tell supervision: this worker, which is idle, is given nothing more (after `PoolShed`).
+    ReportShed {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Tell supervision: this worker has had requests, and then none for `inactivity-timeout`.
+    ReportInactive {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The watchdog found requests waiting though this worker had a free slot, and has seen to it: log and count it. Cannot happen.
+    NoteHealed {
+        /// The worker.
+        worker: WorkerId,
+        /// Requests that waited.
+        waiting: u32,
+    },
     /// Tell supervision: this retired worker has no request left.
     ReportDrained {
         /// The worker.
@@ -305,6 +339,8 @@ pub struct Snapshot {
     pub queued: u32,
     /// Since when the oldest of them waits.
     pub oldest: Option<Time>,
+    /// How often the watchdog found a free slot that requests waited for.
+    pub healed: u64,
 }
 
 /// How one worker stands: see [`Snapshot`].

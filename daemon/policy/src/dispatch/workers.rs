@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::Place;
 use super::ranks::{Rank, Ranks};
 use super::vocabulary::WorkerFigures;
-use crate::WorkerId;
+use crate::{Time, WorkerId};
 
 /// One worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,6 +32,10 @@ pub(super) struct Worker {
     handed_out: u64,
     /// What has been reported, a bit each.
     told: u8,
+    /// It has had requests, and none since then; none: that was told of.
+    idle_since: Option<Time>,
+    /// It counts as one that is busy, and as one that is offered.
+    counted: (bool, bool),
     /// How it is ranked; None: it is not given requests, or has no free slot.
     pub(super) rank: Option<Rank>,
 }
@@ -64,6 +68,9 @@ pub(super) enum Report {
 pub(super) struct Workers {
     table: Vec<Option<Worker>>,
     ranks: Ranks,
+    /// Those that may be given requests, and of them those that have some.
+    offered: u32,
+    busy: u32,
 }
 
 impl Worker {
@@ -101,6 +108,21 @@ impl Workers {
     /// No slot is free.
     pub(super) const fn all_busy(&self) -> bool {
         self.ranks.is_empty()
+    }
+
+    /// Workers that may be given requests.
+    pub(super) const fn offered(&self) -> u32 {
+        self.offered
+    }
+
+    /// Of them those with a request.
+    pub(super) const fn busy(&self) -> u32 {
+        self.busy
+    }
+
+    /// The idle one that could be spared most easily.
+    pub(super) fn longest_unused(&self) -> Option<Place> {
+        self.ranks.longest_unused()
     }
 
     pub(super) fn at(&self, place: Place) -> Option<&Worker> {
@@ -158,6 +180,7 @@ impl Workers {
         let position = u32::try_from(worker.running.len()).unwrap_or(u32::MAX);
         worker.running.push(request);
         worker.handed_out = worker.handed_out.saturating_add(1);
+        worker.idle_since = None;
         self.rank(place, Ranks::insert_used);
         position
     }
@@ -203,6 +226,41 @@ impl Workers {
         let moved = worker.running.get(position).copied();
         self.rank(place, Ranks::insert_used);
         moved
+    }
+
+    /// The worker has nothing to do from here on, after requests. False: it has, or had none.
+    pub(super) fn idle_from(&mut self, place: Place, now: Time) -> bool {
+        let idle = self.at(place).is_some_and(|worker| {
+            worker.standing == Standing::Offered && worker.busy() == 0 && worker.handed_out > 0
+        });
+        if let Some(worker) = self.at_mut(place).filter(|_| idle) {
+            worker.idle_since = Some(now);
+        }
+        idle
+    }
+
+    /// Since when the worker has had nothing to do, if that is to be told.
+    pub(super) fn idle_since(&self, place: Place) -> Option<Time> {
+        let worker = self.at(place)?;
+        let idle = worker.standing == Standing::Offered && worker.busy() == 0;
+        worker.idle_since.filter(|_| idle)
+    }
+
+    /// It is told of; not again until it has had another request.
+    pub(super) fn told_idle(&mut self, place: Place) -> Option<WorkerId> {
+        let worker = self.at_mut(place)?;
+        worker.idle_since = None;
+        Some(worker.id)
+    }
+
+    /// Ranks a worker that should be and is not. False: its rank is as it should be.
+    pub(super) fn mend_rank(&mut self, place: Place) -> bool {
+        let lost = |worker: &Worker| worker.free() > 0 && worker.rank.is_none();
+        let lost = self.at(place).is_some_and(lost);
+        if lost {
+            self.rank(place, Ranks::insert_unused);
+        }
+        lost
     }
 
     /// The worker's connection ended without an answer, or (false) it has answered since.
@@ -269,6 +327,8 @@ impl Workers {
             maximum_requests: 0,
             handed_out: 0,
             told: 0,
+            idle_since: None,
+            counted: (false, false),
             rank: None,
         };
         let vacant = self.table.iter().position(Option::is_none);
@@ -297,6 +357,25 @@ impl Workers {
             };
             worker.rank = Some(rank);
             insert(&mut self.ranks, place, rank);
+        }
+        let offered = worker.standing == Standing::Offered;
+        let counts = (offered && worker.busy() > 0, offered);
+        let counted = core::mem::replace(&mut worker.counted, counts);
+        let step = |count: u32, before: bool, after: bool| {
+            count
+                .saturating_add(u32::from(after))
+                .saturating_sub(u32::from(before))
+        };
+        self.busy = step(self.busy, counted.0, counts.0);
+        self.offered = step(self.offered, counted.1, counts.1);
+    }
+
+    /// Forgets every rank, which nothing but a mistake does.
+    #[cfg(test)]
+    pub(super) fn lose_sight(&mut self) {
+        self.ranks = Ranks::default();
+        for worker in self.table.iter_mut().flatten() {
+            worker.rank = None;
         }
     }
 

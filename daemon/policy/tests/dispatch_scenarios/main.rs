@@ -1,6 +1,8 @@
 //! What the dispatch machine does, told as timelines (see `timeline`).
 
+mod inactivity;
 mod leases;
+mod load;
 mod queue;
 mod replay;
 mod running;

@@ -89,7 +89,7 @@ fn a_changed_queue_timeout_holds_for_those_who_wait() {
     run("0 arrive a
          0 deadline 1000
          1 set queue-timeout off
-         1 deadline none
+         1 deadline 1000
          9000 timeout
          9001 set queue-timeout 9500
          9001 deadline 9500

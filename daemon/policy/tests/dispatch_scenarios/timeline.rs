@@ -10,7 +10,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use stockade_policy::dispatch::{
-    Action, Dispatch, Event, RequestKey, Retry, Settings, TimeoutCause,
+    Action, Dispatch, Event, RequestKey, Retry, Scale, Settings, TimeoutCause,
 };
 use stockade_policy::{Limit, PoolState, Time, WorkerId};
 
@@ -26,6 +26,8 @@ pub(crate) fn settings() -> Settings {
         retry: Retry::Idempotent,
         retry_limit: 1,
         shared: false,
+        inactivity_timeout: Limit::OFF,
+        scale: None,
     }
 }
 
@@ -129,6 +131,9 @@ impl World {
             ["retire", id] => Event::WorkerRetired { worker: worker(id) },
             ["overdue", id] => Event::WorkerOverdue { worker: worker(id) },
             ["gone", id] => Event::WorkerGone { worker: worker(id) },
+            ["shed", count] => Event::PoolShed {
+                count: small(count),
+            },
             ["broke", id] => Event::WorkerBroke { worker: worker(id) },
             ["pool", state] => Event::PoolReported { state: pool(state) },
             ["arrive", name] => self.arrival(name, true),
@@ -192,6 +197,8 @@ impl World {
             "slow-request" => self.settings.slow_request = limit,
             "response-timeout" => self.settings.response_timeout = limit,
             "total-timeout" => self.settings.total_timeout = limit,
+            "inactivity-timeout" => self.settings.inactivity_timeout = limit,
+            "scale" => self.settings.scale = scale(value),
             "retry" => {
                 self.settings.retry = match value {
                     "off" => Retry::Off,
@@ -237,8 +244,23 @@ impl World {
             Action::ReportTimedOut { worker } => format!("timed-out {worker}"),
             Action::ReportBroken { worker } => format!("broken {worker}"),
             Action::ReportDrained { worker } => format!("drained {worker}"),
+            Action::ReportUsed { busy, waiting } => format!("used {busy} {waiting}"),
+            Action::ReportShed { worker } => format!("shed {worker}"),
+            Action::ReportInactive { worker } => format!("inactive {worker}"),
+            Action::NoteHealed { .. } => panic!("the watchdog found something"),
         }
     }
+}
+
+/// `maximum/queue-wait/idle-timeout`, or off.
+fn scale(value: &str) -> Option<Scale> {
+    let mut parts = value.split('/').map(number);
+    let mut time = || parts.next().map(Duration::from_millis);
+    (value != "off").then(|| Scale {
+        maximum: u32::try_from(time().expect("a number").as_millis()).expect("a small number"),
+        queue_wait: time().expect("a time"),
+        idle_timeout: time().expect("a time"),
+    })
 }
 
 /// What happens between two relays.

@@ -51,6 +51,10 @@ impl Model {
                 self.replays.push_back(request);
                 self.live(request).life = Life::Waiting { since };
             }
+            Action::ReportUsed { busy, waiting } => self.judge_used(busy, waiting),
+            Action::ReportShed { worker } => self.judge_shed(worker),
+            Action::ReportInactive { worker } => self.judge_inactive(worker),
+            Action::NoteHealed { .. } => panic!("the watchdog found something"),
             Action::NoteSlow { request } => {
                 let slow = self.slow_at(request).expect("it runs, and was not told of");
                 assert!(slow <= self.now, "told of as slow before its time");
@@ -96,6 +100,7 @@ impl Model {
     /// Judges how things stand when an entry is over.
     pub(crate) fn judge_standing(&self, timed: bool) {
         assert!(self.due.is_empty(), "not reported: {:?}", self.due);
+        self.judge_load(timed);
         for (key, request) in &self.requests {
             match request.life {
                 Life::Waiting { .. } | Life::Running(_) => {}
@@ -151,6 +156,7 @@ impl Model {
             idle: workers().map(Worker::free).sum(),
             queued: u32::try_from(self.waiting()).expect("a few wait"),
             oldest,
+            healed: 0,
         };
         assert_eq!(is, should_be);
         assert_eq!(idle, self.requests.is_empty());
@@ -158,6 +164,7 @@ impl Model {
             .requests
             .keys()
             .flat_map(|key| [self.deadline(*key), self.slow_at(*key)])
+            .chain(workers().map(|worker| self.inactive_at(worker)))
             .flatten()
             .min();
         if let Some(deadline) = deadline {
@@ -191,6 +198,7 @@ impl Model {
         let known = self.worker(worker);
         known.running += 1;
         known.handed_out += 1;
+        known.idle_since = None;
         self.note_used_up(worker);
     }
 

@@ -21,6 +21,11 @@ pub(crate) struct Model {
     pub(crate) taken_over: bool,
     /// Slots that were asked of it and have not come.
     pub(crate) asked: u32,
+    /// Of `scale`: the most workers that were busy at once, as told last, and when it was told that requests wait.
+    pub(crate) told_busy: u32,
+    pub(crate) told_waiting: Option<Time>,
+    /// Idle workers that are to go, in this entry.
+    pub(crate) to_shed: u32,
     /// Reports that must come before the entry is over.
     pub(crate) due: BTreeSet<(WorkerId, &'static str)>,
 }
@@ -76,6 +81,8 @@ pub(crate) struct Worker {
     pub(crate) retired: bool,
     pub(crate) gone: bool,
     pub(crate) told: BTreeSet<&'static str>,
+    /// Since when it has had nothing to do, if somebody is to be told.
+    pub(crate) idle_since: Option<Time>,
 }
 
 impl Model {
@@ -91,13 +98,18 @@ impl Model {
             wanted: 0,
             taken_over: false,
             asked: 0,
+            told_busy: 0,
+            told_waiting: None,
+            to_shed: 0,
             due: BTreeSet::new(),
         }
     }
 
     /// The facts of an event, before the machine says anything to it.
     pub(crate) fn happened(&mut self, event: Event) {
+        self.to_shed = 0;
         match event {
+            Event::PoolShed { count } => self.to_shed = count,
             Event::WorkerOffered {
                 worker,
                 slots,
@@ -198,6 +210,7 @@ impl Model {
         if let Some(known) = self.workers.get_mut(&worker) {
             known.handed_out += requests;
             self.note_used_up(worker);
+            self.note_idle(worker);
         }
     }
 
@@ -269,8 +282,9 @@ impl Model {
             return;
         };
         self.requests.remove(&key);
+        self.worker(run.worker).running -= 1;
+        self.note_idle(run.worker);
         let known = self.worker(run.worker);
-        known.running -= 1;
         if run.head {
             known.suspect = false;
             if !known.told.contains("served") {
@@ -285,6 +299,7 @@ impl Model {
             return;
         };
         self.worker(run.worker).running -= 1;
+        self.note_idle(run.worker);
         if self.live(key).host_gone {
             self.requests.remove(&key);
         } else {
@@ -360,6 +375,7 @@ impl Model {
     pub(crate) fn leave(&mut self, request: RequestKey, worker: WorkerId) {
         self.requests.remove(&request);
         self.worker(worker).running -= 1;
+        self.note_idle(worker);
         self.forget_gone(worker);
     }
 
@@ -411,7 +427,7 @@ impl Model {
 }
 
 impl Worker {
-    fn usable(&self) -> bool {
+    pub(crate) fn usable(&self) -> bool {
         !(self.set_aside || self.retired || self.gone)
     }
 

@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use stockade_policy::dispatch::{Action, Dispatch, Event, RequestKey, Retry, Settings};
+use stockade_policy::dispatch::{Action, Dispatch, Event, RequestKey, Retry, Scale, Settings};
 use stockade_policy::{Limit, PoolState, Random, Time, WorkerId};
 
 use crate::model::{Life, Model};
@@ -73,7 +73,7 @@ impl World {
     fn lease(&mut self) {
         let workers: Vec<WorkerId> = self.model.workers.keys().copied().collect();
         let worker = self.one_of(&workers).unwrap_or(WorkerId(1_000_000));
-        let event = match self.random.below(20) {
+        let event = match self.random.below(24) {
             0..8 => Event::SlotWanted,
             8..17 => Event::LeaseReturned {
                 worker,
@@ -82,6 +82,9 @@ impl World {
             17..19 => Event::RequestsCounted {
                 worker,
                 requests: self.random.below(9),
+            },
+            19..23 => Event::PoolShed {
+                count: below(&mut self.random, 4),
             },
             _ => Event::TakenOver,
         };
@@ -141,6 +144,7 @@ impl World {
             }
         }
         self.model.judge_standing(event.is_none());
+        self.model.to_shed = 0;
         self.model.judge_account(
             self.machine.snapshot(),
             self.machine.idle(),
@@ -300,7 +304,7 @@ impl World {
         let Some(request) = self.one_of(&ended) else {
             return;
         };
-        let before = self.said.len();
+        let before = self.said_of_requests();
         for event in [
             Event::BodyAwaited { request },
             Event::BodyResumed { request },
@@ -319,12 +323,23 @@ impl World {
         ] {
             self.happen(event);
         }
-        assert_eq!(self.said.len(), before, "something came of what was late");
+        assert_eq!(
+            self.said_of_requests(),
+            before,
+            "something came of what was late"
+        );
+    }
+
+    /// How the pool is used is told in whatever entry it is due.
+    fn said_of_requests(&self) -> usize {
+        let of_requests =
+            |(_, action): &&(Time, Action)| !matches!(action, Action::ReportUsed { .. });
+        self.said.iter().filter(of_requests).count()
     }
 
     fn reload(&mut self) {
         let settings = some_settings(&mut self.random);
-        self.model.settings = settings.clone();
+        self.model.change(settings.clone());
         self.machine.set_settings(settings);
     }
 
@@ -340,7 +355,7 @@ impl World {
             queue_timeout: Limit::of(Duration::from_secs(1)),
             ..self.model.settings.clone()
         };
-        self.model.settings = settings.clone();
+        self.model.change(settings.clone());
         self.machine.set_settings(settings);
         self.time_out();
         while let Some(request) = self.some_running() {
@@ -385,6 +400,7 @@ fn some_settings(random: &mut Random) -> Settings {
     };
     let (queue_timeout, request_timeout, slow_request) = (limit(3_000), limit(6_000), limit(3_000));
     let (response_timeout, total_timeout) = (limit(4_000), limit(12_000));
+    let inactivity_timeout = limit(2_000);
     Settings {
         queue_limit: below(random, 12),
         queue_timeout,
@@ -399,6 +415,12 @@ fn some_settings(random: &mut Random) -> Settings {
         },
         retry_limit: below(random, 4),
         shared: random.below(4) == 0,
+        inactivity_timeout,
+        scale: (random.below(3) > 0).then(|| Scale {
+            maximum: 1 + below(random, 8),
+            queue_wait: Duration::from_millis(1 + random.below(300)),
+            idle_timeout: Duration::from_millis(1 + random.below(3_000)),
+        }),
     }
 }
 
