@@ -26,6 +26,20 @@ pub(crate) fn ask(daemon: &Daemon, request: &Request) -> Result<Answer, ExitCode
     }
 }
 
+/// Has the daemon do something, and prints what it did.
+pub(crate) fn ask_for(daemon: &Daemon, request: &Request) -> ExitCode {
+    match ask(daemon, request) {
+        Ok(Answer::Done { lines }) => print(
+            &lines
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect::<String>(),
+        ),
+        Ok(Answer::Status(_) | Answer::Failed { .. }) => ExitCode::FAILURE,
+        Err(code) => code,
+    }
+}
+
 fn socket(daemon: &Daemon) -> Result<PathBuf, ExitCode> {
     if let Some(socket) = &daemon.socket {
         return Ok(socket.clone());

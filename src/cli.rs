@@ -7,7 +7,10 @@ use clap::{
     builder::UnknownArgumentValueParser, error::ErrorKind,
 };
 
-use crate::call::Address;
+use crate::{
+    call::Address,
+    pools::{self, SCALE_EXAMPLE, START_EXAMPLE, STOP_EXAMPLE},
+};
 
 /// Manages pools of FastCGI application processes behind nginx, Apache or any FastCGI host.
 #[derive(Debug, Parser)]
@@ -88,6 +91,17 @@ pub(crate) enum Command {
     /// changes nothing; a generation that does not come up leaves the old one serving.
     #[command(after_help = RELOAD_EXAMPLE)]
     Reload(Reload),
+    /// Start a pool that was stopped
+    #[command(after_help = START_EXAMPLE)]
+    Start(pools::Of),
+    /// Stop a pool: its workers finish what they have, and new requests are answered 503
+    ///
+    /// It stays stopped, whatever is reloaded, until `stockade start` or the next start of the daemon.
+    #[command(after_help = STOP_EXAMPLE)]
+    Stop(pools::Of),
+    /// Change how many workers a pool has, until the next reload
+    #[command(after_help = SCALE_EXAMPLE)]
+    Scale(pools::Scale),
     /// Make one FastCGI request and print the answer
     ///
     /// The answer is printed as it comes, head and body; what the application writes to FCGI_STDERR goes to standard error.

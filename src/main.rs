@@ -6,6 +6,7 @@ mod call;
 mod check;
 mod cli;
 mod exit;
+mod pools;
 mod reload;
 mod run;
 mod serve;
@@ -24,6 +25,9 @@ fn main() -> ExitCode {
         Command::Check(check) => check::check(&check),
         Command::Status(status) => status::status(&status),
         Command::Reload(reload) => reload::reload(&reload),
+        Command::Start(of) => pools::start(of),
+        Command::Stop(of) => pools::stop(of),
+        Command::Scale(scale) => pools::scale(scale),
         Command::Call(call) => call::call(&call),
         Command::Launch => stockade_daemon::launch::main(),
         Command::Relay => stockade_daemon::relay::main(),

@@ -2,12 +2,9 @@
 
 use std::process::ExitCode;
 
-use stockade_daemon::control::admin::{Answer, Request};
+use stockade_daemon::control::admin::Request;
 
-use crate::{
-    ask::{ask, print},
-    cli::Reload,
-};
+use crate::{ask::ask_for, cli::Reload};
 
 /// Asks for it; with `--wait` the exit code says whether it serves.
 pub(crate) fn reload(asked: &Reload) -> ExitCode {
@@ -15,14 +12,5 @@ pub(crate) fn reload(asked: &Reload) -> ExitCode {
         pool: asked.pool.clone(),
         wait: asked.wait,
     };
-    match ask(&asked.daemon, &request) {
-        Ok(Answer::Done { lines }) => print(
-            &lines
-                .iter()
-                .map(|line| format!("{line}\n"))
-                .collect::<String>(),
-        ),
-        Ok(Answer::Status(_) | Answer::Failed { .. }) => ExitCode::FAILURE,
-        Err(code) => code,
-    }
+    ask_for(&asked.daemon, &request)
 }

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, process::ExitCode, time::Duration};
 
 use stockade_daemon::control::{
     admin::{Answer, Request},
-    status::{ExitStatus, PoolStatus, Status, WorkerStatus},
+    status::{ExitStatus, PoolStatus, Processes, Status, WorkerStatus},
 };
 
 use stockade_policy::supervision::WorkerState;
@@ -103,11 +103,12 @@ fn pool_in_full(pool: &PoolStatus) -> String {
     line(
         "workers",
         format!(
-            "{} ready, {} starting, {} retiring, {} wanted",
+            "{} ready, {} starting, {} retiring, {} wanted{}",
             count(pool, WorkerState::Ready),
             count(pool, WorkerState::Starting),
             count(pool, WorkerState::Retiring),
-            pool.processes.wanted
+            pool.processes.wanted,
+            range(pool.processes)
         ),
     );
     line(
@@ -144,6 +145,18 @@ fn pool_in_full(pool: &PoolStatus) -> String {
     text.push_str(&workers(&pool.workers));
     text.push_str(&exits(&pool.exits));
     text
+}
+
+/// Where the number follows the load.
+fn range(processes: Processes) -> String {
+    let Processes {
+        minimum, maximum, ..
+    } = processes;
+    if minimum == maximum {
+        String::new()
+    } else {
+        format!(" of {minimum} to {maximum}")
+    }
 }
 
 fn workers(workers: &[WorkerStatus]) -> String {

@@ -49,6 +49,7 @@ pub use check::Checked;
 pub use command_line::{Run, Target, without_file};
 pub use errors::{CommandLineErrors, ConfigErrors};
 pub use resolve::RUNTIME_DIR_OF_ROOT;
+pub(crate) use scale::{IDLE_TIMEOUT, QUEUE_WAIT};
 pub use surroundings::{Surroundings, System};
 
 use errors::{LARGEST, Problem, Problems};

@@ -302,12 +302,14 @@ fn of_limits(pool: &Pool) -> Vec<Entry> {
         ("graceful-timeout", limit(pool.graceful_timeout)),
         ("eviction-timeout", limit(pool.eviction_timeout)),
         ("shutdown-timeout", time(pool.shutdown_timeout)),
-        ("inactivity-timeout", limit(pool.inactivity_timeout)),
+        ("inactivity-timeout", limit(pool.wear.inactivity_timeout)),
         (
             "maximum-requests",
-            i64::try_from(pool.maximum_requests).ok().map(Value::from),
+            i64::try_from(pool.wear.maximum_requests)
+                .ok()
+                .map(Value::from),
         ),
-        ("restart-interval", limit(pool.restart_interval)),
+        ("restart-interval", limit(pool.wear.restart_interval)),
         ("retry", string(retry)),
         ("retry-limit", number(pool.retry_limit)),
         ("backoff-initial", time(pool.backoff.initial)),

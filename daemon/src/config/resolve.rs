@@ -14,7 +14,7 @@ use super::{
     errors::{Fault, Place, Problem, Problems},
     file::{DaemonKeys, File, Given, PoolKeys, PoolTable},
     logging,
-    resolved::{Account, Application, Config, Daemon, Listen, LogLevel, Pool},
+    resolved::{Account, Application, Config, Daemon, Listen, LogLevel, Pool, Wear},
     scale, shim,
     surroundings::Surroundings,
     values::Period,
@@ -208,29 +208,23 @@ fn pool(
     let logging = problems.keep(logging::logging(keys, folder, surroundings));
     let deadlines = problems.keep(deadlines::deadlines(keys));
     let (account, worker) = (account?, worker?);
-    let application = &worker.application;
-    let (processes, scale) =
-        problems.keep(scale::scale(keys, application, surroundings.cores()))?;
-    let threads = match application {
-        Application::Upstream(_) => UPSTREAM_THREADS,
-        Application::Wsgi { .. } | Application::Command(_) | Application::Service(_) => 1,
-    };
+    let scale = scale::scale(keys, &worker.application, surroundings.cores());
+    let (processes, scale) = problems.keep(scale)?;
+    let threads = threads(keys, &worker.application);
     let request_timeout = limit(keys.request_timeout.as_ref(), Duration::from_secs(60));
     let graceful_timeout = graceful_timeout(keys, request_timeout);
     Some(Pool {
         name: table.name.clone(),
         listen: listen?,
         socket: socket?,
-        listen_backlog: value(keys.listen_backlog.as_ref(), |given| given.0, 4096)
-            .try_into()
-            .unwrap_or(i32::MAX),
+        listen_backlog: listen_backlog(keys),
         allowed_clients: allowed_clients?,
         application: worker.application,
         mount: value(keys.mount.as_ref(), |given| given.0.clone(), String::new()),
         processes,
         scale,
         surge: scale::surge(keys, processes),
-        threads: value(keys.threads.as_ref(), |given| given.0, threads),
+        threads,
         multiplex: value(keys.multiplex.as_ref(), |given| *given, false),
         account,
         home: worker.home,
@@ -246,15 +240,34 @@ fn pool(
         graceful_timeout,
         eviction_timeout: switched(keys.eviction_timeout.as_ref(), graceful_timeout),
         shutdown_timeout: period(keys.shutdown_timeout.as_ref(), Duration::from_secs(5)),
-        inactivity_timeout: switched(keys.inactivity_timeout.as_ref(), Limit::OFF),
-        maximum_requests: value(keys.maximum_requests.as_ref(), |given| given.0, 0),
-        restart_interval: switched(keys.restart_interval.as_ref(), Limit::OFF),
+        wear: wear(keys),
         retry: value(keys.retry.as_ref(), |given| *given, Retry::Idempotent),
         retry_limit: value(keys.retry_limit.as_ref(), |given| given.0, 1),
         backoff: backoff?,
         bytes: bytes?,
         logging: logging?,
     })
+}
+
+fn listen_backlog(keys: &PoolKeys) -> i32 {
+    let backlog = value(keys.listen_backlog.as_ref(), |given| given.0, 4096);
+    backlog.try_into().unwrap_or(i32::MAX)
+}
+
+fn threads(keys: &PoolKeys, application: &Application) -> u32 {
+    let default = match application {
+        Application::Upstream(_) => UPSTREAM_THREADS,
+        Application::Wsgi { .. } | Application::Command(_) | Application::Service(_) => 1,
+    };
+    value(keys.threads.as_ref(), |given| given.0, default)
+}
+
+fn wear(keys: &PoolKeys) -> Wear {
+    Wear {
+        maximum_requests: value(keys.maximum_requests.as_ref(), |given| given.0, 0),
+        restart_interval: switched(keys.restart_interval.as_ref(), Limit::OFF),
+        inactivity_timeout: switched(keys.inactivity_timeout.as_ref(), Limit::OFF),
+    }
 }
 
 fn graceful_timeout(keys: &PoolKeys, request_timeout: Limit) -> Limit {

@@ -128,12 +128,8 @@ pub struct Pool {
     pub eviction_timeout: Limit,
     /// `shutdown-timeout`.
     pub shutdown_timeout: Duration,
-    /// `inactivity-timeout`.
-    pub inactivity_timeout: Limit,
-    /// `maximum-requests`; 0: no limit.
-    pub maximum_requests: u64,
-    /// `restart-interval`.
-    pub restart_interval: Limit,
+    /// When a worker has had its day.
+    pub wear: Wear,
     /// `retry`.
     pub retry: Retry,
     /// `retry-limit`.
@@ -144,6 +140,17 @@ pub struct Pool {
     pub bytes: Bytes,
     /// What is logged of requests.
     pub logging: Logging,
+}
+
+/// When a worker has had its day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wear {
+    /// `maximum-requests`; 0: no limit.
+    pub maximum_requests: u64,
+    /// `restart-interval`.
+    pub restart_interval: Limit,
+    /// `inactivity-timeout`.
+    pub inactivity_timeout: Limit,
 }
 
 /// `[pool.NAME.scale]`.

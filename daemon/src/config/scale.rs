@@ -92,7 +92,12 @@ fn bounds(given: &Given<ScaleKeys>) -> Result<Scale, Problem> {
         minimum,
         maximum,
         spare,
-        queue_wait: period(keys.queue_wait.as_ref(), Duration::from_millis(50)),
-        idle_timeout: period(keys.idle_timeout.as_ref(), Duration::from_secs(60)),
+        queue_wait: period(keys.queue_wait.as_ref(), QUEUE_WAIT),
+        idle_timeout: period(keys.idle_timeout.as_ref(), IDLE_TIMEOUT),
     })
 }
+
+/// `queue-wait` where it is not set.
+pub(crate) const QUEUE_WAIT: Duration = Duration::from_millis(50);
+/// `idle-timeout` where it is not set.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -31,6 +31,25 @@ pub enum Request {
         /// Answer when it serves, or when it is clear that it does not.
         wait: bool,
     },
+    /// Start a pool that was stopped.
+    Start {
+        /// The pool.
+        pool: String,
+    },
+    /// Stop a pool: its workers finish, and requests are refused.
+    Stop {
+        /// The pool.
+        pool: String,
+    },
+    /// So many workers, until the next reload.
+    Scale {
+        /// The pool.
+        pool: String,
+        /// Never fewer.
+        minimum: u32,
+        /// Never more.
+        maximum: u32,
+    },
 }
 
 /// What is answered.

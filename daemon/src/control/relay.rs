@@ -125,6 +125,20 @@ pub enum ToRelay {
         /// How it stands.
         state: PoolState,
     },
+    /// How many workers there are to be now, for the status.
+    PoolWanted {
+        /// The pool.
+        pool: PoolId,
+        /// How many.
+        processes: Processes,
+    },
+    /// There are more workers than it has use for: take so many idle ones out of rotation, and say `WorkerShed` of each.
+    PoolShed {
+        /// The pool.
+        pool: PoolId,
+        /// How many.
+        count: u32,
+    },
     /// A worker was launched. Descriptors: the read ends of its standard output and standard error.
     WorkerLaunched {
         /// Whose.
@@ -258,16 +272,30 @@ pub enum FromRelay {
     ReplaceMe,
     /// The pool has its new keys, and has done whatever was said of it before.
     PoolChanged(PoolId),
+    /// How a pool whose number of workers follows the load is used.
+    PoolUsed {
+        /// The pool.
+        pool: PoolId,
+        /// The most workers that were busy at once since the last window began.
+        busy: u32,
+        /// Requests that wait for want of a worker.
+        waiting: u32,
+    },
+    /// It was idle, and is given no more requests (after `PoolShed`).
+    WorkerShed(WorkerId),
+    /// It has had requests, and then none for `inactivity-timeout`.
+    WorkerInactive(WorkerId),
 }
 
 /// The size of every message of the relay, in bytes: version, kind (both u16), four reserved, the worker or pool (u64); in the machine's
-/// byte order.
+/// byte order. Of `PoolUsed` the four are the pool, and the eight are busy and waiting (both u32).
 pub const FROM_RELAY_LEN: usize = 16;
 
 impl FromRelay {
     /// The message's bytes.
     #[must_use]
     pub fn encode(self) -> [u8; FROM_RELAY_LEN] {
+        let mut bytes = [0; FROM_RELAY_LEN];
         let (kind, subject) = match self {
             Self::WorkerAnswered(worker) => (1_u16, worker.0),
             Self::WorkerServed(worker) => (2, worker.0),
@@ -281,8 +309,17 @@ impl FromRelay {
             Self::Serving => (10, 0),
             Self::ReplaceMe => (11, 0),
             Self::PoolChanged(pool) => (12, u64::from(pool.0)),
+            Self::PoolUsed {
+                pool,
+                busy,
+                waiting,
+            } => {
+                bytes[4..8].copy_from_slice(&pool.0.to_ne_bytes());
+                (13, u64::from(busy) << 32 | u64::from(waiting))
+            }
+            Self::WorkerShed(worker) => (14, worker.0),
+            Self::WorkerInactive(worker) => (16, worker.0),
         };
-        let mut bytes = [0; FROM_RELAY_LEN];
         bytes[..2].copy_from_slice(&VERSION.to_ne_bytes());
         bytes[2..4].copy_from_slice(&kind.to_ne_bytes());
         bytes[8..].copy_from_slice(&subject.to_ne_bytes());
@@ -315,6 +352,13 @@ impl FromRelay {
             10 => Self::Serving,
             11 => Self::ReplaceMe,
             12 => Self::PoolChanged(PoolId(u32::try_from(subject).ok()?)),
+            13 => Self::PoolUsed {
+                pool: PoolId(u32::from_ne_bytes(bytes[4..8].try_into().ok()?)),
+                busy: u32::try_from(subject >> 32).ok()?,
+                waiting: u32::try_from(subject & u64::from(u32::MAX)).ok()?,
+            },
+            14 => Self::WorkerShed(worker),
+            16 => Self::WorkerInactive(worker),
             _ => return None,
         })
     }
@@ -340,6 +384,13 @@ mod tests {
             FromRelay::Serving,
             FromRelay::ReplaceMe,
             FromRelay::PoolChanged(PoolId(u32::MAX)),
+            FromRelay::PoolUsed {
+                pool: PoolId(u32::MAX - 1),
+                busy: 7,
+                waiting: u32::MAX,
+            },
+            FromRelay::WorkerShed(worker),
+            FromRelay::WorkerInactive(worker),
         ] {
             assert_eq!(FromRelay::decode(&message.encode()), Some(message));
         }

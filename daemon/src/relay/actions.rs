@@ -44,6 +44,7 @@ impl State {
                 Action::Fail { request } => self.fail(request),
                 Action::NoteReplay { request } => self.note_replay(request),
                 Action::NoteSlow { request } => self.note_slow(request),
+                Action::NoteHealed { worker, waiting } => self.note_healed(worker, waiting),
                 report => self.report(report),
             }
         }
@@ -67,6 +68,13 @@ impl State {
             Action::ReportTimedOut { worker } => self.say(FromRelay::RequestTimedOut(worker)),
             Action::ReportBroken { worker } => self.say(FromRelay::WorkerBroke(worker)),
             Action::ReportDrained { worker } => self.say(FromRelay::WorkerDrained(worker)),
+            Action::ReportUsed { busy, waiting } => self.say(FromRelay::PoolUsed {
+                pool: self.plan.pool,
+                busy,
+                waiting,
+            }),
+            Action::ReportShed { worker } => self.say(FromRelay::WorkerShed(worker)),
+            Action::ReportInactive { worker } => self.say(FromRelay::WorkerInactive(worker)),
             Action::HandOut { .. }
             | Action::Refuse { .. }
             | Action::TimeOut { .. }
@@ -74,7 +82,8 @@ impl State {
             | Action::CutOff { .. }
             | Action::Fail { .. }
             | Action::NoteReplay { .. }
-            | Action::NoteSlow { .. } => {}
+            | Action::NoteSlow { .. }
+            | Action::NoteHealed { .. } => {}
         }
     }
 
@@ -144,6 +153,13 @@ impl State {
                 "pool {name}: request {title} is given to another worker: nothing of it was sent yet"
             );
         }
+    }
+
+    fn note_healed(&self, worker: WorkerId, waiting: u32) {
+        let (name, worker) = (self.name(), self.worker_title(worker));
+        tracing::warn!(
+            "pool {name}: watchdog: {waiting} requests waited though {worker} was free: it is given them; please report this"
+        );
     }
 
     /// Answers a request that a worker had, or cuts its response if the head has gone out, and lets go of the worker's connection.

@@ -172,6 +172,12 @@ const ROWS: &[Row] = &[
         of: |pool| one(saturation(pool)),
     },
     Row {
+        name: "stockade_watchdog_total",
+        help: "Times that requests waited though a worker was free, which cannot be and was mended.",
+        kind: MetricType::COUNTER,
+        of: |pool| one(whole(pool.healed)),
+    },
+    Row {
         name: "stockade_host_connections",
         help: "Open connections of hosts.",
         kind: MetricType::GAUGE,

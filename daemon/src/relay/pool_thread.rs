@@ -176,6 +176,8 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
         ToRelay::PoolChanged(plan) => pool.state().changed(plan),
         ToRelay::PoolCounted { lives, .. } => pool.state().ledger.lives = lives,
         ToRelay::PoolReported { state, .. } => pool.state().reported(state),
+        ToRelay::PoolWanted { processes, .. } => pool.state().plan.processes = processes,
+        ToRelay::PoolShed { count, .. } => happened(pool, Event::PoolShed { count }),
         ToRelay::WorkerOffered {
             worker,
             slots,

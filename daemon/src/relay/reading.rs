@@ -29,6 +29,8 @@ pub(super) struct Reading {
     pub(super) sent: u64,
     /// Hosts' connections.
     pub(super) hosts: usize,
+    /// What the watchdog has found.
+    pub(super) healed: u64,
 }
 
 impl State {
@@ -53,6 +55,7 @@ impl State {
             received,
             sent,
             hosts: self.hosts.len(),
+            healed: self.dispatch.snapshot().healed,
         }
     }
 

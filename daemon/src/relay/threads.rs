@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::resolved::LogLevel,
-    control::{Channel, ChannelError, FromRelay, MAX_MESSAGE, ToRelay},
+    control::{Channel, ChannelError, FromRelay, MAX_MESSAGE, ToRelay, relay::PoolPlan},
     descriptor::own,
     log,
 };
@@ -247,24 +247,7 @@ impl Relay {
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), RelayError> {
         let pool = match &message {
-            ToRelay::PoolAdded(plan) => {
-                let thread = self.pools.len() % self.threads.len().max(1);
-                self.pools.insert(plan.pool, (thread, plan.name.clone()));
-                self.listening += usize::from(!descriptors.is_empty());
-                let seed = getrandom::u64().map_err(|error| RelayError::System {
-                    step: "get randomness",
-                    source: io::Error::other(error),
-                })?;
-                self.tell(
-                    plan.pool,
-                    ToPool::Added {
-                        plan: plan.clone(),
-                        seed,
-                        listeners: descriptors,
-                    },
-                );
-                return Ok(());
-            }
+            ToRelay::PoolAdded(plan) => return self.add_pool(plan, descriptors),
             ToRelay::WorkerLaunched {
                 pool, worker, pid, ..
             } => {
@@ -281,6 +264,8 @@ impl Relay {
             }
             ToRelay::PoolChanged(plan) => plan.pool,
             ToRelay::PoolReported { pool, .. }
+            | ToRelay::PoolWanted { pool, .. }
+            | ToRelay::PoolShed { pool, .. }
             | ToRelay::PoolCounted { pool, .. }
             | ToRelay::WorkerOffered { pool, .. }
             | ToRelay::LeaseReturned { pool, .. }
@@ -303,6 +288,26 @@ impl Relay {
             ToRelay::Begin { .. } => return Ok(()),
         };
         self.tell(pool, ToPool::Told(pool, message));
+        Ok(())
+    }
+
+    fn add_pool(&mut self, plan: &PoolPlan, listeners: Vec<OwnedFd>) -> Result<(), RelayError> {
+        let thread = self.pools.len() % self.threads.len().max(1);
+        self.pools.insert(plan.pool, (thread, plan.name.clone()));
+        self.listening += usize::from(!listeners.is_empty());
+        let seed = getrandom::u64().map_err(|error| RelayError::System {
+            step: "get randomness",
+            source: io::Error::other(error),
+        })?;
+        let (pool, plan) = (plan.pool, plan.clone());
+        self.tell(
+            pool,
+            ToPool::Added {
+                plan,
+                seed,
+                listeners,
+            },
+        );
         Ok(())
     }
 

@@ -54,10 +54,7 @@ impl Shell {
             Action::InterruptWorker { worker } => {
                 tracing::debug!("worker {worker}: cannot be interrupted");
             }
-            Action::ShedWorkers { pool, count } => {
-                let name = self.pool_name(pool);
-                tracing::debug!("pool {name}: {count} workers more than it needs");
-            }
+            Action::ShedWorkers { pool, count } => self.shed_workers(pool, count),
             Action::ForgetPool { pool } => {
                 let name = self.pool_name(pool);
                 tracing::debug!("pool {name}: its last worker is gone");
@@ -303,6 +300,7 @@ impl Shell {
     }
 
     fn finish_reload(&mut self, pool: PoolId, generation: Generation) {
+        self.tell_wanted(pool);
         if let Some(record) = self.pools.get_mut(&pool) {
             record.finish_reload(generation);
             for (message, descriptors) in record.changed(&self.access_logs) {

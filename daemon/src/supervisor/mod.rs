@@ -9,6 +9,7 @@
 //!   with a relay; `words`: the log's.
 //! - `succession`: relays come and go, workers stay; `leases`: whose a worker's slots are.
 //! - `strays`: what workers leave behind.
+//! - `scale`: how many workers a pool has, as the relay and operators say.
 //! - `spawn`: the only place where processes are started.
 //! - `systemd`: what systemd is told and passes.
 //! - `sockets`, `runtime_dir`, `adapter`, `signals`: what is made, taken or opened at the start.
@@ -28,6 +29,7 @@ mod relay_life;
 mod relay_process;
 mod reload;
 mod runtime_dir;
+mod scale;
 mod shell;
 mod shim_process;
 mod signals;
@@ -145,9 +147,11 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
     }
     let (admin, requests) = Admin::bind(&daemon.admin_socket)?;
     let (senders, inbox) = shell::inbox(signals, requests);
+    let mut machine = Supervision::new(random.next());
+    machine.set_maximum_processes(daemon.maximum_processes);
     let shell = Shell {
         clock: Clock::start(),
-        machine: Supervision::new(random.next()),
+        machine,
         source,
         relay: RelayProcess::new(&daemon, random.next())?,
         wanting: VecDeque::new(),

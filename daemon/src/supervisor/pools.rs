@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use stockade_policy::{Generation, Limit, PoolId, PoolState, dispatch, supervision};
+use stockade_policy::{
+    Generation, PoolId, PoolState, dispatch,
+    supervision::{self, Scale},
+};
 
 use super::{
     access_logs::AccessLogs,
@@ -11,7 +14,10 @@ use super::{
     systemd::Passed,
 };
 use crate::{
-    config::resolved::{AccessLog, Application, Kind, Listen, Pool},
+    config::{
+        IDLE_TIMEOUT, QUEUE_WAIT,
+        resolved::{AccessLog, Application, Kind, Listen, Pool},
+    },
     control::{
         ToRelay,
         relay::{Lives, PoolPlan, UpstreamPlan},
@@ -45,6 +51,12 @@ pub(super) struct PoolRecord {
     generation: Generation,
     /// It serves alone, of which the relay is told: until it has heard, it may still use an older one.
     finishing: Option<Generation>,
+    /// What an operator wants in the place of the keys, until the next reload.
+    pub(super) scaled: Option<Scale>,
+    /// An operator has stopped it.
+    pub(super) stopped: bool,
+    /// How many workers there are to be, as the relay was told.
+    pub(super) processes: Processes,
     /// What has become of its workers.
     pub(super) lives: Lives,
     /// The keys of the generations that may still be started.
@@ -73,6 +85,7 @@ impl PoolRecord {
             }
         }
         let keys = Arc::new(config);
+        let scale = scale_of(&keys);
         Ok(Self {
             id,
             name: keys.name.clone(),
@@ -85,6 +98,13 @@ impl PoolRecord {
             serving: keys,
             generation: Generation(1),
             finishing: None,
+            scaled: None,
+            stopped: false,
+            processes: Processes {
+                minimum: scale.minimum,
+                maximum: scale.maximum,
+                wanted: scale.minimum.max(scale.spare),
+            },
             lives: Lives::default(),
             generations: BTreeMap::new(),
         })
@@ -103,6 +123,7 @@ impl PoolRecord {
 
     /// The configuration was read again.
     pub(super) fn change(&mut self, config: Pool) {
+        self.scaled = None;
         self.latest = Arc::new(config);
     }
 
@@ -167,15 +188,14 @@ impl PoolRecord {
     pub(super) fn supervision(&self, first_alone: bool) -> supervision::Settings {
         let keys = &self.latest;
         supervision::Settings {
-            scale: supervision::Scale::of(keys.processes),
+            scale: self.scale(),
             threads: keys.threads,
-            // `reload.surge` and `eviction-timeout` at their defaults.
-            surge: 1,
+            surge: keys.surge,
             startup_timeout: keys.startup_timeout,
             graceful_timeout: keys.graceful_timeout,
-            eviction_timeout: keys.graceful_timeout,
+            eviction_timeout: keys.eviction_timeout,
             shutdown_timeout: keys.shutdown_timeout,
-            restart_interval: Limit::OFF,
+            restart_interval: keys.wear.restart_interval,
             interrupt_timeout: Duration::ZERO,
             backoff: keys.backoff,
             ready_after: (keys.application.kind() == Kind::Service).then_some(SERVICE_PROOF),
@@ -190,11 +210,7 @@ impl PoolRecord {
             pool: self.id,
             name: self.name.clone(),
             generation: self.generation,
-            processes: Processes {
-                minimum: keys.processes,
-                maximum: keys.processes,
-                wanted: keys.processes,
-            },
+            processes: self.processes,
             listen: self.bound.listen.iter().map(Listen::to_string).collect(),
             settings: dispatch::Settings {
                 queue_limit: keys.queue_limit,
@@ -203,9 +219,11 @@ impl PoolRecord {
                 slow_request: keys.logging.slow_request,
                 response_timeout: keys.deadlines.response_timeout,
                 total_timeout: keys.deadlines.total_timeout,
+                inactivity_timeout: keys.wear.inactivity_timeout,
                 retry: keys.retry,
                 retry_limit: keys.retry_limit,
                 shared: matches!(keys.application, Application::Upstream(_)),
+                scale: self.load(),
             },
             graceful_timeout: keys.graceful_timeout,
             bytes: keys.bytes.clone(),
@@ -227,6 +245,23 @@ impl PoolRecord {
                 }
             },
         }
+    }
+
+    /// How many workers, as an operator or the keys say.
+    pub(super) fn scale(&self) -> Scale {
+        self.scaled.unwrap_or_else(|| scale_of(&self.latest))
+    }
+
+    /// What the relay is to tell of its use; of a number that is fixed nothing.
+    fn load(&self) -> Option<dispatch::Scale> {
+        let keys = &self.serving;
+        let scale = self.scaled.unwrap_or_else(|| scale_of(keys));
+        let own = keys.scale;
+        (!scale.is_static()).then(|| dispatch::Scale {
+            maximum: scale.maximum,
+            queue_wait: own.map_or(QUEUE_WAIT, |own| own.queue_wait),
+            idle_timeout: own.map_or(IDLE_TIMEOUT, |own| own.idle_timeout),
+        })
     }
 
     /// The relay's keys, and the file of its access log.
@@ -269,4 +304,16 @@ impl PoolRecord {
             .chain(reported)
             .collect()
     }
+}
+
+/// How many workers, as the keys say.
+fn scale_of(keys: &Pool) -> Scale {
+    keys.scale.map_or_else(
+        || Scale::of(keys.processes),
+        |scale| Scale {
+            minimum: scale.minimum,
+            maximum: scale.maximum,
+            spare: scale.spare,
+        },
+    )
 }

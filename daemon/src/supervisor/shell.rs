@@ -12,7 +12,11 @@ use stockade_policy::{
     PoolId, Random, Time, WorkerId,
     supervision::{Event, Supervision},
 };
-use tokio::{select, sync::mpsc, time::sleep_until};
+use tokio::{
+    select,
+    sync::{mpsc, oneshot},
+    time::sleep_until,
+};
 
 use super::{
     Source,
@@ -37,7 +41,7 @@ use crate::{
     config::resolved::Daemon,
     control::{
         Channel, ChannelError,
-        admin::Request,
+        admin::{Answer, Request},
         worker::{FromWorker, MESSAGE_LEN},
     },
     launch::plan::Failure,
@@ -256,6 +260,13 @@ impl Shell {
             Request::Reload { pool, wait } => {
                 self.reload_asked(pool.as_deref(), wait, asked.reply);
             }
+            Request::Start { pool } => reply(asked.reply, self.start_asked(&pool)),
+            Request::Stop { pool } => reply(asked.reply, self.stop_asked(&pool)),
+            Request::Scale {
+                pool,
+                minimum,
+                maximum,
+            } => reply(asked.reply, self.scale_asked(&pool, minimum, maximum)),
         }
     }
 
@@ -352,6 +363,11 @@ impl Senders {
             }
         });
     }
+}
+
+fn reply(to: oneshot::Sender<Answer>, answer: Answer) {
+    // who asked may have gone
+    drop(to.send(answer));
 }
 
 /// Waits until `deadline`, for ever when there is none.

@@ -53,6 +53,16 @@ impl Shell {
                         .tell_serving(&ToRelay::SlotWanted { pool }, Vec::new());
                 }
             }
+            FromRelay::PoolUsed {
+                pool,
+                busy,
+                waiting,
+            } => self.pool_used(from, pool, busy, waiting),
+            FromRelay::WorkerShed(worker) => self.tell_machine(Event::WorkerShed { worker }),
+            FromRelay::WorkerInactive(worker) => {
+                let cause = Cause::Inactivity;
+                self.tell_machine(Event::WorkerTired { worker, cause });
+            }
             FromRelay::Serving => self.relay_serves(from),
             FromRelay::ReplaceMe => self.replace_relay(from),
             FromRelay::PoolChanged(pool) => {

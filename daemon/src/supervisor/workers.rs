@@ -133,7 +133,7 @@ impl Worker {
             retired: false,
             answer_due: None,
             stopped: false,
-            maximum_requests: with_jitter(keys.maximum_requests, random),
+            maximum_requests: with_jitter(keys.wear.maximum_requests, random),
         };
         let worker = Self {
             description,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Event, Settings, Snapshot,
+    Action, Event, PoolSnapshot, Settings, Snapshot,
     context::Context,
     life::{Effect, Life},
     pool::Pool,
@@ -134,6 +134,12 @@ impl Supervision {
             .filter_map(Pool::deadline)
             .chain(draining)
             .min()
+    }
+
+    /// How a pool stands; none: it is not known.
+    #[must_use]
+    pub fn pool(&self, pool: PoolId) -> Option<PoolSnapshot> {
+        self.pools.get(&pool).map(Pool::snapshot)
     }
 
     /// How everything stands.

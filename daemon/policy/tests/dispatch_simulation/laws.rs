@@ -26,16 +26,7 @@ impl Model {
                 self.end(request);
             }
             Action::TimeOut { request, cause } => self.judge_time_out(request, cause),
-            Action::AskResponse { request } => {
-                let Life::Running(mut run) = self.live(request).life else {
-                    panic!("asked about while it was not running");
-                };
-                let [_, silent, _] = self.times(&run);
-                let due = silent.is_some_and(|at| at <= self.now);
-                assert!(due, "asked about without need");
-                run.asked = true;
-                self.live(request).life = Life::Running(run);
-            }
+            Action::AskResponse { request } => self.judge_question(request),
             Action::CutOff { request } => {
                 assert_eq!(self.live(request).life, Life::Overdue);
                 self.requests.remove(&request);
@@ -75,6 +66,17 @@ impl Model {
                 self.judge_report(worker, "drained");
             }
         }
+    }
+
+    fn judge_question(&mut self, request: RequestKey) {
+        let Life::Running(mut run) = self.live(request).life else {
+            panic!("asked about while it was not running");
+        };
+        let [_, silent, _] = self.times(&run);
+        let due = silent.is_some_and(|at| at <= self.now);
+        assert!(due, "asked about without need");
+        run.asked = true;
+        self.live(request).life = Life::Running(run);
     }
 
     fn judge_time_out(&mut self, request: RequestKey, cause: TimeoutCause) {

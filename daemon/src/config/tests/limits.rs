@@ -65,7 +65,7 @@ fn limits_are_switched_off() {
         assert_eq!(pool.request_timeout, Limit::OFF, "{off}");
         assert_eq!(pool.graceful_timeout, Limit::OFF, "{off}");
     }
-    assert_eq!(pool("maximum-requests = \"off\"").maximum_requests, 0);
+    assert_eq!(pool("maximum-requests = \"off\"").wear.maximum_requests, 0);
     assert_eq!(pool("queue-limit = 0").queue_limit, 0);
 }
 

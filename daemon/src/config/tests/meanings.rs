@@ -16,7 +16,7 @@ use crate::config::{
     errors::Place,
     resolved::{
         AccessLog, Account, Application, Bytes, Config, Daemon, Deadlines, Listen, LogLevel,
-        Logging, Pool, SocketOwner, Stderr,
+        Logging, Pool, SocketOwner, Stderr, Wear,
     },
 };
 
@@ -53,60 +53,66 @@ fn account(name: &str, id: u32, groups: &[u32], home: &str) -> Account {
 
 #[test]
 fn everything_has_a_default() {
-    let seconds = Duration::from_secs;
     let expected = Config {
         daemon: default_daemon(),
-        pools: vec![Pool {
-            name: "blog".to_owned(),
-            listen: vec![Listen::Unix(PathBuf::from("/run/blog.sock"))],
-            socket: SocketOwner {
-                uid: Some(1001),
-                gid: Some(1001),
-                mode: 0o660,
-            },
-            listen_backlog: 4096,
-            allowed_clients: networks(&["127.0.0.0/8", "::1/128"]),
-            application: Application::Wsgi {
-                target: "blog.wsgi:application".to_owned(),
-                interpreter: PathBuf::from("/opt/bin/python3"),
-                python_path: Vec::new(),
-            },
-            mount: String::new(),
-            processes: 5,
-            scale: None,
-            surge: 1,
-            threads: 1,
-            multiplex: false,
-            account: Some(account("blog", 1001, &[1001, 33], "/home/blog")),
-            home: PathBuf::from("/"),
-            umask: 0o022,
-            confinement: default_confinement(),
-            start: default_start(),
-            environment: default_environment(),
-            startup_timeout: Limit::of(seconds(15)),
-            request_timeout: Limit::of(seconds(60)),
-            deadlines: default_deadlines(),
-            queue_timeout: Limit::of(seconds(45)),
-            queue_limit: 1000,
-            graceful_timeout: Limit::of(seconds(65)),
-            eviction_timeout: Limit::of(seconds(65)),
-            shutdown_timeout: seconds(5),
-            inactivity_timeout: Limit::OFF,
-            maximum_requests: 0,
-            restart_interval: Limit::OFF,
-            retry: Retry::Idempotent,
-            retry_limit: 1,
-            backoff: Backoff {
-                initial: Duration::from_millis(500),
-                maximum: seconds(60),
-            },
-            bytes: default_bytes(),
-            logging: default_logging(),
-        }],
+        pools: vec![default_pool()],
         shim: None,
         place: Place::Top,
     };
     assert_eq!(read(SMALLEST, &Imagined::root()).unwrap(), expected);
+}
+
+fn default_pool() -> Pool {
+    let seconds = Duration::from_secs;
+    Pool {
+        name: "blog".to_owned(),
+        listen: vec![Listen::Unix(PathBuf::from("/run/blog.sock"))],
+        socket: SocketOwner {
+            uid: Some(1001),
+            gid: Some(1001),
+            mode: 0o660,
+        },
+        listen_backlog: 4096,
+        allowed_clients: networks(&["127.0.0.0/8", "::1/128"]),
+        application: Application::Wsgi {
+            target: "blog.wsgi:application".to_owned(),
+            interpreter: PathBuf::from("/opt/bin/python3"),
+            python_path: Vec::new(),
+        },
+        mount: String::new(),
+        processes: 5,
+        scale: None,
+        surge: 1,
+        threads: 1,
+        multiplex: false,
+        account: Some(account("blog", 1001, &[1001, 33], "/home/blog")),
+        home: PathBuf::from("/"),
+        umask: 0o022,
+        confinement: default_confinement(),
+        start: default_start(),
+        environment: default_environment(),
+        startup_timeout: Limit::of(seconds(15)),
+        request_timeout: Limit::of(seconds(60)),
+        deadlines: default_deadlines(),
+        queue_timeout: Limit::of(seconds(45)),
+        queue_limit: 1000,
+        graceful_timeout: Limit::of(seconds(65)),
+        eviction_timeout: Limit::of(seconds(65)),
+        shutdown_timeout: seconds(5),
+        wear: Wear {
+            maximum_requests: 0,
+            restart_interval: Limit::OFF,
+            inactivity_timeout: Limit::OFF,
+        },
+        retry: Retry::Idempotent,
+        retry_limit: 1,
+        backoff: Backoff {
+            initial: Duration::from_millis(500),
+            maximum: seconds(60),
+        },
+        bytes: default_bytes(),
+        logging: default_logging(),
+    }
 }
 
 fn default_deadlines() -> Deadlines {
