@@ -47,7 +47,10 @@ use std::{
     path::PathBuf,
 };
 
-use nix::sys::prctl;
+use nix::sys::{
+    prctl,
+    resource::{Resource, getrlimit, setrlimit},
+};
 use stockade_policy::{
     PoolId, Random,
     supervision::{Event, Supervision},
@@ -93,6 +96,9 @@ pub enum Source {
 /// # Errors
 /// When it cannot start; see [`SupervisorError::exit_code`].
 pub fn run(config: Config, source: Source) -> Result<(), SupervisorError> {
+    if let Err(error) = raise_descriptor_limit() {
+        tracing::warn!("could not raise the limit of descriptors: {error}");
+    }
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -211,6 +217,12 @@ async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
     }
     shell.tell_systemd();
     Ok(())
+}
+
+/// Each pool has sockets, each worker pipes, and nothing is gained by a soft limit.
+fn raise_descriptor_limit() -> nix::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)
 }
 
 /// Says what is odd in `config`.
