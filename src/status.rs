@@ -237,10 +237,11 @@ fn wanted(exit: &ExitStatus) -> bool {
 }
 
 fn cause(exit: &ExitStatus) -> String {
-    if exit.detail.is_empty() {
-        exit.cause.clone()
-    } else {
-        format!("{} {}", exit.cause, exit.detail)
+    // a sentence, or a word that belongs to it
+    match exit.detail.as_str() {
+        "" => exit.cause.clone(),
+        detail if detail.contains(' ') => format!("{}: {detail}", exit.cause),
+        detail => format!("{} {detail}", exit.cause),
     }
 }
 

@@ -15,6 +15,7 @@ mod admin;
 mod apache;
 mod buffering;
 mod call;
+mod cgroups;
 mod check;
 mod confinement;
 mod connections;

@@ -2,6 +2,7 @@
 //!
 //! What is decided is decided in `stockade-policy`; what is here only translates between it and the system.
 
+mod cgroup;
 pub mod clock;
 pub mod config;
 pub mod control;

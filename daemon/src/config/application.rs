@@ -366,6 +366,7 @@ const OF_PROCESSES: &[&str] = &[
     "restart-interval",
     "scale",
     "reload",
+    "cgroup",
 ];
 
 /// The addresses, each once.

@@ -22,7 +22,7 @@ use super::{
     sizes::{Ceiling, Size},
     start::{DisplayName, StopSignal},
     strangers,
-    subtables::{ReloadKeys, ScaleKeys, Subtable, subtable},
+    subtables::{CgroupKeys, ReloadKeys, ScaleKeys, Subtable, subtable},
     values::{
         Count, Environment, HttpListen, Locale, Mode, Mount, Period, StatusListen, UpstreamAddress,
         Value, Whole, Word,
@@ -231,14 +231,13 @@ keys! {
         access_log_format = "access-log-format": Format,
         slow_request = "slow-request": Limit,
     }
-    subtables: { scale = "scale": ScaleKeys, reload = "reload": ReloadKeys, }
+    subtables: { scale = "scale": ScaleKeys, reload = "reload": ReloadKeys, cgroup = "cgroup": CgroupKeys, }
     later:
         "asgi" "parameters"
         "concurrency" "connections" "preload" "warm-up" "refork-after"
         "stack-size" "switch-interval" "interrupt-timeout"
         "deadlock-timeout" "probe"
         "maximum-memory" "cpu-time-limit"
-        "cgroup"
         "send-buffer-size" "receive-buffer-size"
 }
 

@@ -16,6 +16,7 @@ pub mod access_log;
 mod accounts;
 mod application;
 mod bytes;
+mod cgroup;
 mod check;
 mod clients;
 mod command_line;
@@ -51,6 +52,8 @@ pub use errors::{CommandLineErrors, ConfigErrors};
 pub use resolve::RUNTIME_DIR_OF_ROOT;
 pub(crate) use scale::{IDLE_TIMEOUT, QUEUE_WAIT};
 pub use surroundings::{Surroundings, System};
+
+pub(crate) use sizes::in_words;
 
 use errors::{LARGEST, Problem, Problems};
 use resolved::Config;

@@ -15,8 +15,8 @@ use super::{
     confinement::{self, Paths},
     file::{File, PoolTable, ShimTable, Spot},
     resolved::{
-        AccessLog, Account, Application, Bytes, Config, Daemon, Destination, Listen, LogLevel,
-        Logging, Pool, Route, Scale, Shim, Stderr,
+        AccessLog, Account, Application, Bytes, CgroupLimits, Config, Daemon, Destination, Listen,
+        LogLevel, Logging, Pool, Route, Scale, Shim, Stderr,
     },
     sizes,
     surroundings::Surroundings,
@@ -71,6 +71,12 @@ fn print_pool(
         let given = read.keys.reload.as_ref();
         let spots = given.map_or_else(Vec::new, |given| given.value.spots());
         table(lines, &heading, entries_of_reload(pool), &spots);
+    }
+    if application::has_meaning("cgroup", pool.application.key()) {
+        let heading = format!("\n[pool.{name}.cgroup]");
+        let given = read.keys.cgroup.as_ref();
+        let spots = given.map_or_else(Vec::new, |given| given.value.spots());
+        table(lines, &heading, entries_of_cgroup(&pool.cgroup), &spots);
     }
     if !application::has_meaning("environment", pool.application.key()) {
         return;
@@ -386,6 +392,26 @@ pub(super) fn entries_of_scale(scale: &Scale) -> Vec<Entry> {
 /// Every key of `[pool.NAME.reload]`.
 pub(super) fn entries_of_reload(pool: &Pool) -> Vec<Entry> {
     vec![("surge", number(pool.surge))]
+}
+
+/// Every key of `[pool.NAME.cgroup]`.
+pub(super) fn entries_of_cgroup(limits: &CgroupLimits) -> Vec<Entry> {
+    let CgroupLimits {
+        memory_max,
+        memory_high,
+        pids_max,
+        cpu_max,
+        cpu_weight,
+    } = limits;
+    let or_off = |limit: Option<u32>| limit.map_or_else(|| string("off"), number);
+    let part = cpu_max.map(|percent| format!("{percent}%"));
+    vec![
+        ("memory-max", ceiling(*memory_max)),
+        ("memory-high", ceiling(*memory_high)),
+        ("pids-max", or_off(*pids_max)),
+        ("cpu-max", string(part.as_deref().unwrap_or("off"))),
+        ("cpu-weight", or_off(*cpu_weight)),
+    ]
 }
 
 /// Every key of `[shim]`.

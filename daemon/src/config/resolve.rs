@@ -10,7 +10,7 @@ use stockade_policy::{Backoff, Limit, dispatch::Retry};
 use toml::Spanned;
 
 use super::{
-    accounts, bytes, clients, deadlines,
+    accounts, bytes, cgroup, clients, deadlines,
     errors::{Fault, Place, Problem, Problems},
     file::{DaemonKeys, File, Given, PoolKeys, PoolTable},
     logging,
@@ -189,10 +189,7 @@ fn pool(
     problems: &mut Problems,
 ) -> Option<Pool> {
     let keys = &table.keys;
-    let listen = match keys.service {
-        Some(_) => Some(Vec::new()),
-        None => problems.keep(listen(table, folder)),
-    };
+    let listen = problems.keep(listen(table, folder));
     let allowed_clients = clients::allowed_clients(keys, listen.as_deref().unwrap_or_default());
     let allowed_clients = problems.keep(allowed_clients);
     let account = match keys.upstream {
@@ -207,6 +204,7 @@ fn pool(
     let bytes = problems.keep(bytes::bytes(keys, base.unwrap_or(folder), surroundings));
     let logging = problems.keep(logging::logging(keys, folder, surroundings));
     let deadlines = problems.keep(deadlines::deadlines(keys));
+    let cgroup = problems.keep(cgroup::limits(keys));
     let (account, worker) = (account?, worker?);
     let scale = scale::scale(keys, &worker.application, surroundings.cores());
     let (processes, scale) = problems.keep(scale)?;
@@ -246,6 +244,7 @@ fn pool(
         backoff: backoff?,
         bytes: bytes?,
         logging: logging?,
+        cgroup: cgroup?,
     })
 }
 
@@ -275,8 +274,11 @@ fn graceful_timeout(keys: &PoolKeys, request_timeout: Limit) -> Limit {
     switched(keys.graceful_timeout.as_ref(), default)
 }
 
-/// `listen`, and that the keys about unix sockets are about one.
+/// `listen`, and that the keys about unix sockets are about one; a service has none.
 fn listen(table: &PoolTable, folder: &Path) -> Result<Vec<Listen>, Problem> {
+    if table.keys.service.is_some() {
+        return Ok(Vec::new());
+    }
     let Some(given) = &table.keys.listen else {
         return Err(table.missing(format!(
             "`listen` is missing: say where the host connects to, like listen = [\"unix:/run/stockade/{}.sock\"]",

@@ -140,6 +140,23 @@ pub struct Pool {
     pub bytes: Bytes,
     /// What is logged of requests.
     pub logging: Logging,
+    /// What its workers may use together.
+    pub cgroup: CgroupLimits,
+}
+
+/// `[pool.NAME.cgroup]`; what is none is not limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CgroupLimits {
+    /// `memory-max`, in bytes.
+    pub memory_max: Option<u64>,
+    /// `memory-high`, in bytes.
+    pub memory_high: Option<u64>,
+    /// `pids-max`.
+    pub pids_max: Option<u32>,
+    /// `cpu-max`, in hundredths of one processor.
+    pub cpu_max: Option<u32>,
+    /// `cpu-weight`.
+    pub cpu_weight: Option<u32>,
 }
 
 /// When a worker has had its day.

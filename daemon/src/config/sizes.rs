@@ -39,6 +39,16 @@ impl Value for Ceiling {
     }
 }
 
+/// What can be switched off.
+impl<T: Value> Value for Option<T> {
+    fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        if is_off(value) {
+            return Ok(None);
+        }
+        T::from_toml(value).map(Some)
+    }
+}
+
 impl Value for bool {
     fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
         match value.get_ref() {
@@ -81,7 +91,7 @@ pub(super) fn size(value: &Spanned<DeValue<'_>>) -> Result<u64, Wrong> {
 }
 
 /// In the largest unit that it is a whole number of.
-pub(super) fn in_words(bytes: u64) -> String {
+pub(crate) fn in_words(bytes: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let unit = units
         .into_iter()

@@ -3,7 +3,7 @@
 use super::{
     errors::Place,
     file::{DaemonKeys, PoolKeys, ShimKeys},
-    subtables::{ReloadKeys, ScaleKeys},
+    subtables::{CgroupKeys, ReloadKeys, ScaleKeys},
 };
 
 /// What to do about the unknown `key`.
@@ -45,7 +45,11 @@ pub(super) fn remedy(key: &str, place: &Place, keys: &[&str], later: &[&str]) ->
 
 /// The table in a pool's table that has this key.
 fn table_of(key: &str) -> Option<&'static str> {
-    let tables = [("scale", ScaleKeys::KEYS), ("reload", ReloadKeys::KEYS)];
+    let tables = [
+        ("scale", ScaleKeys::KEYS),
+        ("reload", ReloadKeys::KEYS),
+        ("cgroup", CgroupKeys::KEYS),
+    ];
     let has = |(_, keys): &(_, &[&str])| keys.contains(&key);
     tables.into_iter().find(has).map(|(table, _)| table)
 }
@@ -78,6 +82,11 @@ const PEERS: &[(&str, &[&str])] = &[
     ("spare", &["pm-start-servers", "pm-max-spare-servers"]),
     ("idle-timeout", &["pm-process-idle-timeout", "idle"]),
     ("queue-wait", &["allocate-timeout"]),
+    ("memory-max", &["memorymax", "memorylimit"]),
+    ("memory-high", &["memoryhigh"]),
+    ("pids-max", &["tasksmax"]),
+    ("cpu-max", &["cpuquota"]),
+    ("cpu-weight", &["cpuweight", "cpushares"]),
     ("maximum-requests", &["pm-max-requests"]),
     (
         "request-timeout",

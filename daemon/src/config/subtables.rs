@@ -10,6 +10,7 @@ use super::{
     errors::{Place, Problems},
     file::{given, keys, refuse_strangers},
     given::{Given, Spot, wrong},
+    sizes::Size,
     values::{Period, Value, Whole, Wrong, integer, must_be},
 };
 
@@ -32,6 +33,22 @@ keys! {
     }
     later: "touch" "watch"
 }
+
+keys! {
+    /// `[pool.NAME.cgroup]`.
+    CgroupKeys {
+        memory_max = "memory-max": Option<Size<MIB, { 1 << 50 }>>,
+        memory_high = "memory-high": Option<Size<MIB, { 1 << 50 }>>,
+        pids_max = "pids-max": Option<Whole<1, 4_194_304>>,
+        cpu_max = "cpu-max": Option<OfProcessor>,
+        cpu_weight = "cpu-weight": Option<Whole<1, 10_000>>,
+    }
+    later:
+}
+
+/// Processor time, in hundredths of one processor: "150%".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OfProcessor(pub u32);
 
 /// So many workers, or so many for each hundred: 1, "25%".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,3 +107,19 @@ impl Value for Share {
             .ok_or_else(|| must_be(value, wanted))
     }
 }
+
+impl Value for OfProcessor {
+    fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        let percent = match value.get_ref() {
+            DeValue::String(text) => text.strip_suffix('%').and_then(|text| text.parse().ok()),
+            _ => None,
+        };
+        let wanted = "a part of one processor from \"1%\" to \"100000%\", like \"150%\"";
+        percent
+            .filter(|percent| (1..=100_000).contains(percent))
+            .map(Self)
+            .ok_or_else(|| must_be(value, wanted))
+    }
+}
+
+const MIB: u64 = 1 << 20;

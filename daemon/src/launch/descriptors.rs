@@ -26,6 +26,8 @@ pub(super) struct Descriptors {
     error: Option<OwnedFd>,
     control: Option<OwnedFd>,
     adapter: Option<OwnedFd>,
+    /// Where the cgroup is entered.
+    pub(super) cgroup: Option<OwnedFd>,
     /// The executable, when it is given as a descriptor.
     pub(super) program: Option<OwnedFd>,
 }
@@ -41,6 +43,7 @@ impl Descriptors {
                 Slot::Error => &mut all.error,
                 Slot::Control => &mut all.control,
                 Slot::Adapter => &mut all.adapter,
+                Slot::Cgroup => &mut all.cgroup,
                 Slot::Program => &mut all.program,
             };
             if place.replace(descriptor).is_some() {

@@ -16,7 +16,7 @@ use nix::{
         signal::{SigHandler, SigSet, Signal, signal},
         stat::{Mode, umask},
     },
-    unistd::{Pid, chdir, chroot, execve, execveat, getppid, setsid},
+    unistd::{Pid, chdir, chroot, execve, execveat, getppid, setsid, write},
 };
 
 use super::{
@@ -41,6 +41,10 @@ pub(super) fn run(plan: &Plan, descriptors: Vec<OwnedFd>) -> Failure {
 
 /// Everything before exec. The order matters: see each step.
 fn confine(plan: &Plan, descriptors: &Descriptors) -> Result<(), Failure> {
+    if let Some(cgroup) = &descriptors.cgroup {
+        // 0: whoever writes it. From here on nothing runs outside.
+        write(cgroup, b"0").map_err(step("enter its cgroup"))?;
+    }
     let confinement = &plan.confinement;
     // A session and a process group of its own: signals go to the group, and a terminal's do not reach it.
     setsid().map_err(step("start a session"))?;

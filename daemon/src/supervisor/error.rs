@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::launch::plan::Failure;
+use crate::{cgroup::Lack, config::resolved::Pool, launch::plan::Failure};
 
 /// Names the step and its subject.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +85,14 @@ pub enum SupervisorError {
         /// Where it was looked for.
         looked: [PathBuf; 2],
     },
+    /// The limits of a pool cannot be had.
+    #[error("pool {pool}: [pool.{pool}.cgroup] cannot hold: {lack}")]
+    Cgroup {
+        /// The pool.
+        pool: String,
+        /// Why, and what to do.
+        lack: String,
+    },
     /// The shim did not come up.
     #[error("could not start the shim: {0}")]
     Shim(Failure),
@@ -102,6 +110,14 @@ impl SupervisorError {
         |source| Self::Step {
             step: step.into(),
             source,
+        }
+    }
+
+    /// The limits of `pool` cannot be had.
+    pub(super) fn cgroup(pool: &Pool, lack: &Lack) -> Self {
+        Self::Cgroup {
+            pool: pool.name.clone(),
+            lack: lack.to_string(),
         }
     }
 
@@ -154,7 +170,7 @@ impl SupervisorError {
                 io::ErrorKind::AddrInUse => 75,
                 _ => 1,
             },
-            Self::Unsafe(_) => 77,
+            Self::Unsafe(_) | Self::Cgroup { .. } => 77,
             Self::NotASocket(_)
             | Self::NotPassed { .. }
             | Self::Unfit { .. }

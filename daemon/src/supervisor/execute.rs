@@ -19,6 +19,7 @@ use super::{
     words::{Seconds, Why, detail},
     workers::{Order, Worker},
 };
+use crate::cgroup::{Killer, Leaf};
 use crate::control::{ToRelay, relay::Death, worker::ToWorker};
 
 impl Shell {
@@ -57,6 +58,7 @@ impl Shell {
             Action::ShedWorkers { pool, count } => self.shed_workers(pool, count),
             Action::ForgetPool { pool } => {
                 let name = self.pool_name(pool);
+                self.cgroups.forget(&name);
                 tracing::debug!("pool {name}: its last worker is gone");
             }
             Action::DrainRelay => self.drain_relay(),
@@ -71,15 +73,21 @@ impl Shell {
             .get_mut(&pool)
             .expect("the machine knows the pools it was told of, and none is ever removed");
         record.lives.starts += 1;
+        let (name, keys) = (record.name.clone(), record.keys_of(generation));
+        let leaf = match self.cgroups.leaf(&name, keys.cgroup, worker) {
+            Ok(leaf) => leaf,
+            Err(lack) => return self.not_started(worker, &name, &lack.to_string()),
+        };
         let order = Order {
             pool,
             worker,
             generation,
-            keys: record.keys_of(generation),
+            keys,
             relay_user: self.daemon.relay_user.as_ref(),
             runtime_dir: &self.runtime_dir,
             adapter: &self.adapter,
             spawner: &self.spawner,
+            leaf,
         };
         match Worker::start(order, &mut self.random, now) {
             Ok((started, launch)) => {
@@ -88,15 +96,14 @@ impl Shell {
                 }
                 self.workers.insert(worker, started);
             }
-            Err(failure) => {
-                tracing::warn!(
-                    "pool {}: worker {worker} not started: {failure}",
-                    record.name
-                );
-                self.launch_failures.insert(worker, failure.to_string());
-                self.tell_machine(Event::LaunchFailed { worker });
-            }
+            Err(failure) => self.not_started(worker, &name, &failure.to_string()),
         }
+    }
+
+    fn not_started(&mut self, worker: WorkerId, pool: &str, why: &str) {
+        tracing::warn!("pool {pool}: worker {worker} not started: {why}");
+        self.launch_failures.insert(worker, why.to_owned());
+        self.tell_machine(Event::LaunchFailed { worker });
     }
 
     /// Exec succeeded: the relay reads what the worker writes, and asks it when it does not tell by itself.
@@ -182,6 +189,7 @@ impl Shell {
         if let Some(known) = self.workers.get(&worker) {
             tracing::warn!("{} killed", known.name());
             send(known, Signal::SIGKILL);
+            kill_descendants(known);
         }
     }
 
@@ -193,7 +201,19 @@ impl Shell {
         let Some(process) = known.process.take() else {
             return;
         };
-        let exit = process.reap();
+        kill_descendants(known);
+        let mut exit = process.reap();
+        if exit == Exit::Signal(Signal::SIGKILL as i32) {
+            let pool = &known.description.pool_name;
+            known.killed = match self.cgroups.killer(pool, known.leaf.as_ref()) {
+                Killer::Memory(words) => {
+                    exit = Exit::OutOfMemory;
+                    Some(words)
+                }
+                Killer::Somebody => None,
+                Killer::Unknown => Some(UNKNOWN_KILLER.to_owned()),
+            };
+        }
         let user = known.user();
         let pool = known.description.pool;
         let done = exit == Exit::Code(0);
@@ -212,8 +232,11 @@ impl Shell {
         backoff: Duration,
     ) {
         let now = self.clock.now();
-        let known = self.workers.remove(&worker);
+        let mut known = self.workers.remove(&worker);
         self.bury(pool, worker, known.as_ref(), cause);
+        if let Some(leaf) = known.as_mut().and_then(|known| known.leaf.take()) {
+            leaf.bury();
+        }
         // One that was never launched has its line already: "not started".
         if let Some(known) = known
             && known.description.launched
@@ -245,7 +268,7 @@ impl Shell {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
             cause: cause.to_string(),
-            detail: detail(cause),
+            detail: known.map_or_else(|| detail(cause), |known| detail_of(known, cause)),
             age: known.map_or(Duration::ZERO, |known| known.age(now)),
             not_launched: self.launch_failures.remove(&worker),
         };
@@ -373,8 +396,15 @@ fn send(worker: &Worker, signal: Signal) {
     }
 }
 
+/// Those that have left its process group, too.
+fn kill_descendants(worker: &Worker) {
+    if let Some(Err(error)) = worker.leaf.as_ref().map(Leaf::kill) {
+        tracing::warn!("{}: could not kill its cgroup: {error}", worker.name());
+    }
+}
+
 fn obituary(worker: &Worker, now: Time, cause: Cause, failed: bool) -> String {
-    let (name, age, why) = (worker.name(), Seconds(worker.age(now)), Why(cause));
+    let (name, age) = (worker.name(), Seconds(worker.age(now)));
     let early = if failed {
         ", before its first request"
     } else {
@@ -385,7 +415,20 @@ fn obituary(worker: &Worker, now: Time, cause: Cause, failed: bool) -> String {
         Cause::StartupTimeout => "",
         _ => hint(worker, cause),
     };
+    let why = match (cause, &worker.killed) {
+        (Cause::OutOfMemory, Some(words)) => format!("{cause}: {words}"),
+        (Cause::Signal(9), Some(words)) => format!("{}: {words}", Why(cause)),
+        _ => Why(cause).to_string(),
+    };
     format!("{name} gone after {age}{early}: {why}{hint}")
+}
+
+/// What belongs to its cause.
+fn detail_of(worker: &Worker, cause: Cause) -> String {
+    match (cause, &worker.killed) {
+        (Cause::OutOfMemory, Some(words)) => words.clone(),
+        _ => detail(cause),
+    }
 }
 
 /// What a program that was never ready may lack; one that fails has words of its own.
@@ -404,3 +447,6 @@ fn hint(worker: &Worker, cause: Cause) -> &'static str {
         _ => "",
     }
 }
+
+/// Of a SIGKILL where memory is not counted.
+const UNKNOWN_KILLER: &str = "if nobody sent it, the machine was out of memory: see `dmesg`";

@@ -60,10 +60,11 @@ use tokio::runtime;
 pub use error::SupervisorError;
 
 use crate::{
+    cgroup::Cgroups,
     clock::Clock,
     config::{
         self,
-        resolved::{Config, Kind},
+        resolved::{Config, Kind, Pool},
     },
 };
 use access_logs::AccessLogs;
@@ -134,6 +135,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
     access_logs.open_for(&config.pools)?;
     let spawner = Spawner::open().map_err(SupervisorError::step("open our own executable"))?;
     let runtime_dir = RuntimeDir::take(&daemon.runtime_dir, daemon.relay_user.as_ref())?;
+    let cgroups = cgroups_for(&config.pools)?;
     let mut shim = match config.shim {
         Some(keys) => Some(ShimProcess::bind(keys, daemon.log_level)?),
         None => None,
@@ -142,11 +144,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
     for (id, pool) in (1..).map(PoolId).zip(config.pools) {
         pools.insert(id, PoolRecord::bind(id, pool, &mut passed)?);
     }
-    for name in passed.left() {
-        tracing::warn!(
-            "systemd has passed a socket {name}, which no pool listens on: it is closed; `listen` takes it as \"systemd:{name}\""
-        );
-    }
+    warn_of(&passed);
     let mut random = Random::new(seed()?);
     if let Some(shim) = &mut shim {
         shim.seed(random.next());
@@ -169,6 +167,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
         spawner,
         adapter,
         access_logs,
+        cgroups,
         runtime_dir,
         _admin: admin,
         reloads: Reloads::default(),
@@ -225,10 +224,44 @@ fn raise_descriptor_limit() -> nix::Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, most, most)
 }
 
+/// Takes cgroups, and has the limits of these pools hold.
+fn cgroups_for(pools: &[Pool]) -> Result<Cgroups, SupervisorError> {
+    let mut cgroups = Cgroups::take();
+    hold(&mut cgroups, pools)?;
+    for pool in pools {
+        limit(&mut cgroups, pool)?;
+    }
+    Ok(cgroups)
+}
+
+/// Whether the limits of all pools can be had.
+fn hold(cgroups: &mut Cgroups, pools: &[Pool]) -> Result<(), SupervisorError> {
+    for pool in pools {
+        let held = cgroups.can_hold(&pool.cgroup);
+        held.map_err(|lack| SupervisorError::cgroup(pool, &lack))?;
+    }
+    Ok(())
+}
+
+/// Has the limits of a pool hold.
+fn limit(cgroups: &mut Cgroups, pool: &Pool) -> Result<(), SupervisorError> {
+    let limited = cgroups.limit(&pool.name, pool.cgroup);
+    limited.map_err(|lack| SupervisorError::cgroup(pool, &lack))
+}
+
 /// Says what is odd in `config`.
 fn warn(config: &Config) {
     for warning in config::warnings::warnings(config, &config::System) {
         tracing::warn!("{warning}");
+    }
+}
+
+/// Says which sockets nobody takes.
+fn warn_of(passed: &Passed) {
+    for name in passed.left() {
+        tracing::warn!(
+            "systemd has passed a socket {name}, which no pool listens on: it is closed; `listen` takes it as \"systemd:{name}\""
+        );
     }
 }
 

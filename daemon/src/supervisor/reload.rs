@@ -174,6 +174,8 @@ impl Shell {
         self.access_logs
             .open_for(&config.pools)
             .map_err(|error| Refusal::new(error.exit_code(), error))?;
+        super::hold(&mut self.cgroups, &config.pools)
+            .map_err(|error| Refusal::new(error.exit_code(), error))?;
         super::warn(&config);
         let waits = self.what_waits(&config);
         Ok((config.pools, waits))
@@ -191,6 +193,10 @@ impl Shell {
         let Some(record) = self.pools.values_mut().find(same) else {
             return;
         };
+        if let Err(error) = super::limit(&mut self.cgroups, &keys) {
+            tracing::warn!("{error}");
+            notes.push(error.to_string());
+        }
         record.change(keys);
         let (pool, name, settings) = (record.id, record.name.clone(), record.supervision(false));
         if record.kind() == Kind::Upstream {

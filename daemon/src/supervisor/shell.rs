@@ -37,6 +37,7 @@ use super::{
     workers::Worker,
 };
 use crate::{
+    cgroup::Cgroups,
     clock::Clock,
     config::resolved::Daemon,
     control::{
@@ -71,6 +72,8 @@ pub(super) struct Shell {
     pub(super) spawner: Spawner,
     pub(super) adapter: Adapter,
     pub(super) access_logs: AccessLogs,
+    /// Last to go but for the runtime-dir: what is left in them is killed.
+    pub(super) cgroups: Cgroups,
     pub(super) runtime_dir: RuntimeDir,
     pub(super) _admin: Admin,
     /// Who waits for the end of a reload.

@@ -16,6 +16,7 @@ use super::{
     spawn::{Launch, Spawner},
 };
 use crate::{
+    cgroup::Leaf,
     config::resolved::{Account, Application, Kind, Pool},
     control::{Channel, ToRelay},
     launch::{
@@ -41,6 +42,10 @@ pub(super) struct Worker {
     pub(super) leases: Leases,
     /// Relays that have said of it, when it was retired, that nothing is left.
     pub(super) drained: BTreeSet<RelayNumber>,
+    /// Its cgroup, where there are any.
+    pub(super) leaf: Option<Leaf>,
+    /// What is to be said of a SIGKILL that was not ours.
+    pub(super) killed: Option<String>,
     _socket: Option<SocketFile>,
 }
 
@@ -83,6 +88,7 @@ pub(super) struct Order<'a> {
     pub(super) runtime_dir: &'a RuntimeDir,
     pub(super) adapter: &'a Adapter,
     pub(super) spawner: &'a Spawner,
+    pub(super) leaf: Option<Leaf>,
 }
 
 impl Worker {
@@ -109,6 +115,10 @@ impl Worker {
             }
             None => (None, None),
         };
+        if let Some(leaf) = &order.leaf {
+            let entrance = leaf.entrance().map_err(step("open its cgroup"))?;
+            descriptors.push((Slot::Cgroup, entrance));
+        }
         let tells = !matches!(keys.application, Application::Command(_));
         if matches!(keys.application, Application::Wsgi { .. }) {
             let adapter = order.adapter.descriptor();
@@ -143,6 +153,8 @@ impl Worker {
             control: Arc::new(control),
             leases: Leases::default(),
             drained: BTreeSet::new(),
+            leaf: order.leaf,
+            killed: None,
             _socket: file,
         };
         Ok((worker, launch))

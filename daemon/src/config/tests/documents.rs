@@ -10,7 +10,7 @@ use super::{Imagined, read};
 use crate::config::{
     file::{DaemonKeys, PoolKeys, RouteKeys, ShimKeys},
     resolved::Config,
-    subtables::{ReloadKeys, ScaleKeys},
+    subtables::{CgroupKeys, ReloadKeys, ScaleKeys},
     warnings::warnings,
 };
 
@@ -112,6 +112,7 @@ fn no_key_is_both_supported_and_not() {
         (ShimKeys::KEYS, ShimKeys::LATER),
         (ScaleKeys::KEYS, ScaleKeys::LATER),
         (ReloadKeys::KEYS, ReloadKeys::LATER),
+        (CgroupKeys::KEYS, CgroupKeys::LATER),
     ] {
         let all: BTreeSet<_> = keys.iter().chain(later).collect();
         assert_eq!(all.len(), keys.len() + later.len());
@@ -119,7 +120,11 @@ fn no_key_is_both_supported_and_not() {
 }
 
 /// The tables in a pool's table, in the order of the document.
-const TABLES: [(&str, &[&str]); 2] = [("scale", ScaleKeys::KEYS), ("reload", ReloadKeys::KEYS)];
+const TABLES: [(&str, &[&str]); 3] = [
+    ("scale", ScaleKeys::KEYS),
+    ("reload", ReloadKeys::KEYS),
+    ("cgroup", CgroupKeys::KEYS),
+];
 
 /// The key that a line of the example sets, commented out or not.
 fn key(line: &str) -> Option<&str> {

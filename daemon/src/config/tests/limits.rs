@@ -9,7 +9,7 @@ use super::{
     meanings::{SMALLEST, only_pool, pool},
     read,
 };
-use crate::config::resolved::{Deadlines, Listen, Scale, SocketOwner};
+use crate::config::resolved::{CgroupLimits, Deadlines, Listen, Scale, SocketOwner};
 
 pub(super) fn networks(texts: &[&str]) -> Vec<ipnet::IpNet> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -106,6 +106,40 @@ fn sizes_have_units_and_may_be_switched_off() {
         pool("request-body-limit = 0").bytes.request_body_limit,
         None
     );
+}
+
+#[test]
+fn what_workers_use_together_is_limited_or_is_not() {
+    let none = CgroupLimits::default();
+    assert_eq!(pool("").cgroup, none);
+    assert_eq!(
+        pool("cgroup = { memory-max = \"1GiB\", cpu-max = \"150%\", pids-max = \"off\" }\n").cgroup,
+        CgroupLimits {
+            memory_max: Some(1 << 30),
+            cpu_max: Some(150),
+            ..none
+        }
+    );
+    // as a whole: nothing of the defaults is mixed in
+    let defaults = "[defaults.cgroup]\nmemory-high = \"900MiB\"\ncpu-weight = 50\n";
+    let with =
+        |own: &str| only_pool(&format!("{defaults}{SMALLEST}{own}"), &Imagined::root()).cgroup;
+    assert_eq!(
+        with(""),
+        CgroupLimits {
+            memory_high: Some(900 << 20),
+            cpu_weight: Some(50),
+            ..none
+        }
+    );
+    assert_eq!(
+        with("cgroup.pids-max = 200\n"),
+        CgroupLimits {
+            pids_max: Some(200),
+            ..none
+        }
+    );
+    assert_eq!(with("cgroup = {}\n"), none);
 }
 
 #[test]

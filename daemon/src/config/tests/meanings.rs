@@ -15,8 +15,8 @@ use crate::config::{
     access_log::Format,
     errors::Place,
     resolved::{
-        AccessLog, Account, Application, Bytes, Config, Daemon, Deadlines, Listen, LogLevel,
-        Logging, Pool, SocketOwner, Stderr, Wear,
+        AccessLog, Account, Application, Bytes, CgroupLimits, Config, Daemon, Deadlines, Listen,
+        LogLevel, Logging, Pool, SocketOwner, Stderr, Wear,
     },
 };
 
@@ -112,6 +112,7 @@ fn default_pool() -> Pool {
         },
         bytes: default_bytes(),
         logging: default_logging(),
+        cgroup: CgroupLimits::default(),
     }
 }
 

@@ -21,6 +21,15 @@ fn scale() {
 }
 
 #[test]
+fn cgroup() {
+    check(
+        include_str!("mistakes/cgroup.txt"),
+        &Imagined::root(),
+        |text| format!("{BLOG}{text}"),
+    );
+}
+
+#[test]
 fn times() {
     check(
         include_str!("mistakes/times.txt"),

@@ -9,7 +9,7 @@ use crate::config::{
     file::{DaemonKeys, File, PoolKeys, RouteKeys, ShimKeys},
     print,
     resolved::Config,
-    subtables::{ReloadKeys, ScaleKeys},
+    subtables::{CgroupKeys, ReloadKeys, ScaleKeys},
     understand,
 };
 
@@ -29,6 +29,9 @@ user = "blog"
 environment = { GREETING = "hello, \"you\"" }
 [defaults.reload]
 surge = 2
+[defaults.cgroup]
+memory-high = "900MiB"
+cpu-weight = 50
 
 [pool."blog.example"]
 listen = ["unix:blog.sock", "127.0.0.1:9001"]
@@ -72,6 +75,10 @@ minimum = 0
 idle-timeout = "90s"
 [pool.forms.reload]
 surge = "25%"
+[pool.forms.cgroup]
+memory-max = "1GiB"
+pids-max = 200
+cpu-max = "150%"
 
 [pool.wiki]
 listen = ["unix:/run/wiki.sock"]
@@ -140,6 +147,13 @@ fn it_says_where_each_value_comes_from() {
         ("surge = 3", "set"),
         ("surge = 2", "[defaults]"),
         ("restart-interval = \"12h\"", "set"),
+        ("memory-max = \"1GiB\"", "set"),
+        ("memory-high = \"off\"", "default"),
+        ("memory-high = \"900MiB\"", "[defaults]"),
+        ("pids-max = 200", "set"),
+        ("cpu-max = \"150%\"", "set"),
+        ("cpu-weight = 50", "[defaults]"),
+        ("cpu-weight = \"off\"", "default"),
         ("queue-timeout = \"off\"", "[defaults]"),
         ("request-timeout = \"1h\"", "set"),
         ("graceful-timeout = \"1500ms\"", "set"),
@@ -200,6 +214,8 @@ fn it_has_every_key() {
             assert_eq!(set(ScaleKeys::KEYS), keys(print::entries_of_scale(scale)));
         }
         assert_eq!(set(ReloadKeys::KEYS), keys(print::entries_of_reload(pool)));
+        let limits = print::entries_of_cgroup(&pool.cgroup);
+        assert_eq!(set(CgroupKeys::KEYS), keys(limits));
         // what has a meaning has a value, but for the other applications
         for (key, value) in print::entries(pool, &machine) {
             let other = ["wsgi", "command", "upstream", "service"].contains(&key);
