@@ -146,6 +146,9 @@ pub(crate) struct Run {
     /// Serve the files of a folder; may be repeated
     #[arg(long = "static", value_name = "/PATH/=FOLDER", value_parser = files)]
     pub(crate) files: Vec<(String, PathBuf)>,
+    /// Load the application again when its files change
+    #[arg(long)]
+    pub(crate) reload: bool,
     /// As root: whom the application becomes
     #[arg(long, value_name = "ACCOUNT")]
     pub(crate) user: Option<String>,
@@ -258,6 +261,9 @@ pub(crate) struct Status {
 pub(crate) struct Reload {
     /// Of this pool alone
     pub(crate) pool: Option<String>,
+    /// Only where the configuration has changed: other pools, and workers that need not be new, go on
+    #[arg(long)]
+    pub(crate) changed: bool,
     /// Exit when the new generation serves (0), or when it is clear that it does not (1)
     #[arg(long)]
     pub(crate) wait: bool,
@@ -337,6 +343,7 @@ Exit codes: 0 nothing is wrong, with or without warnings; 77 the file may not be
 const RELOAD_EXAMPLE: &str = "\
 Examples:
   stockade reload
+  stockade reload --changed
   stockade reload blog --wait && echo \"the new version serves\"";
 
 const RUN_USAGE: &str = "\

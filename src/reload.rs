@@ -10,6 +10,7 @@ use crate::{ask::ask_for, cli::Reload};
 pub(crate) fn reload(asked: &Reload) -> ExitCode {
     let request = Request::Reload {
         pool: asked.pool.clone(),
+        changed: asked.changed,
         wait: asked.wait,
     };
     ask_for(&asked.daemon, &request)

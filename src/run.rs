@@ -57,6 +57,7 @@ fn run_in(words: cli::Run, folder: PathBuf, runtime_dir: &Path) -> ExitCode {
         processes: words.processes,
         threads: words.threads,
         files: words.files,
+        reload: words.reload,
         user: words.user,
         folder,
         runtime_dir: runtime_dir.to_owned(),

@@ -5,18 +5,22 @@
 //! 2026-01-31T12:00:01.007123Z INFO  pool blog: worker 3 (pid 4711) stderr: Not Found: /favicon.ico
 //! ```
 
-use std::{fmt, io};
+use std::{fmt, io, sync::OnceLock};
 
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
+    Registry,
     filter::LevelFilter,
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::Writer,
         time::{FormatTime, SystemTime},
     },
+    layer::SubscriberExt as _,
     registry::LookupSpan,
+    reload,
+    util::SubscriberInitExt as _,
 };
 
 use crate::config::resolved::LogLevel;
@@ -28,29 +32,48 @@ const WAITING: usize = 4096;
 #[derive(Debug)]
 pub struct Log(#[expect(dead_code, reason = "held for its drop")] WorkerGuard);
 
+/// What changes the level of the log that was started.
+static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
+
 /// Sends every event of at least `level` to standard error from here on. To be called once.
 ///
 /// A thread of its own writes it: a full disk, or a pipe that nobody reads, costs lines, never a request or the process.
 #[must_use = "the log ends when it is dropped"]
 pub fn start(level: LogLevel) -> Log {
-    let level = match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(WAITING)
         .thread_name("log")
         .finish(io::stderr());
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .event_format(Line)
-        .with_writer(writer)
+    let (filter, handle) = reload::Layer::new(filter(level));
+    LEVEL.get_or_init(|| handle);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(
+            tracing_subscriber::fmt::layer()
+                .event_format(Line)
+                .with_writer(writer),
+        )
         .init();
     Log(guard)
+}
+
+/// From here on another level.
+pub(crate) fn set_level(level: LogLevel) {
+    let set = LEVEL.get().map(|handle| handle.reload(filter(level)));
+    if let Some(Err(error)) = set {
+        tracing::warn!("could not change log-level: {error}");
+    }
+}
+
+const fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
 }
 
 struct Line;

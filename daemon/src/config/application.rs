@@ -308,6 +308,7 @@ const PYTHON: &[&str] = &[
 const OF_PROGRAMS: &[&str] = &["multiplex"];
 /// Keys about requests and where they come from.
 const OF_REQUESTS: &[&str] = &[
+    "probe",
     "listen",
     "socket-user",
     "socket-group",
@@ -345,6 +346,7 @@ const OF_REQUESTS: &[&str] = &[
 ];
 /// Keys about processes of ours.
 const OF_PROCESSES: &[&str] = &[
+    "probe",
     "processes",
     "user",
     "group",

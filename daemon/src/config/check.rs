@@ -1,10 +1,9 @@
 //! A configuration and the text it was read from, for `stockade check`.
 
-use std::path::PathBuf;
-
 use super::{
     errors::{self, Fault, Place, Problem},
     file::File,
+    include::Sources,
     print,
     resolved::Config,
     surroundings::Surroundings,
@@ -16,8 +15,7 @@ use super::{
 pub struct Checked {
     /// What it means.
     pub config: Config,
-    pub(super) path: PathBuf,
-    pub(super) text: String,
+    pub(super) sources: Sources,
     pub(super) file: File,
 }
 
@@ -27,7 +25,7 @@ impl Checked {
     pub fn warnings(&self, surroundings: &dyn Surroundings) -> Vec<String> {
         let rendered = |warning: Warning| {
             let problem = self.problem(warning);
-            errors::render(&self.path, &self.text, "warning: ", &[problem])
+            errors::render(&self.sources, "warning: ", &[problem])
         };
         let found = warnings::warnings(&self.config, surroundings);
         found.into_iter().map(rendered).collect()

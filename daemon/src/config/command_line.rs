@@ -21,8 +21,9 @@ use super::{
     },
     resolve::{self, absolute},
     resolved::{Config, Listen},
+    subtables::ReloadKeys,
     surroundings::Surroundings,
-    values::{Environment, HttpListen, Mode, Period, Whole, Word},
+    values::{Environment, HttpListen, Mode, Pattern, Period, Whole, Word},
 };
 
 /// What the words ask for.
@@ -38,6 +39,8 @@ pub struct Run {
     pub threads: Option<u32>,
     /// `--static`: paths and the folders behind them.
     pub files: Vec<(String, PathBuf)>,
+    /// `--reload`: the application is loaded again when its files change.
+    pub reload: bool,
     /// `--user`.
     pub user: Option<String>,
     /// Working directory and `python-path`: where the command was given; absolute.
@@ -105,6 +108,7 @@ fn pool(run: &Run, surroundings: &dyn Surroundings) -> PoolTable {
         },
         home: given("home", run.folder.clone()),
         environment: given("environment", Environment(run.environment.clone())),
+        reload: run.reload.then(|| reload(run)).flatten(),
         ..PoolKeys::default()
     };
     match &run.target {
@@ -129,6 +133,22 @@ fn pool(run: &Run, surroundings: &dyn Surroundings) -> PoolTable {
         at: 0..0,
         keys,
     }
+}
+
+/// Sources of Python below the folder; of a program, whatever is there.
+fn reload(run: &Run) -> Option<Given<ReloadKeys>> {
+    let files = match run.target {
+        Target::Wsgi(_) => "**/*.py",
+        Target::Command(_) => "**/*",
+    };
+    let pattern = Spanned::new(0..0, Pattern(files.to_owned()));
+    given(
+        "--reload",
+        ReloadKeys {
+            watch: given("--reload", vec![pattern]),
+            ..ReloadKeys::default()
+        },
+    )
 }
 
 fn shim(run: &Run, surroundings: &dyn Surroundings) -> ShimTable {

@@ -14,6 +14,8 @@ use std::{
 
 use thiserror::Error;
 
+use super::include::Sources;
+
 /// In bytes: ten thousand pools.
 pub(super) const LARGEST: u64 = 8 << 20;
 
@@ -35,12 +37,10 @@ pub enum ConfigErrors {
         path: PathBuf,
     },
     /// The file was read and something in it is wrong.
-    #[error("{}", render(path, text, "", problems))]
+    #[error("{}", render(sources, "", problems))]
     Wrong {
-        /// The file.
-        path: PathBuf,
-        /// What is in it.
-        text: String,
+        /// The file and those that it includes.
+        sources: Sources,
         /// What is wrong, in the order of the file; never empty.
         problems: Vec<Problem>,
     },
@@ -51,13 +51,9 @@ impl ConfigErrors {
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
         match self {
-            Self::Wrong {
-                path,
-                text,
-                problems,
-            } => problems
+            Self::Wrong { sources, problems } => problems
                 .iter()
-                .map(|problem| sentence(path, text, problem))
+                .map(|problem| sentence(sources, problem))
                 .collect(),
             Self::Unreadable { .. } | Self::TooLarge { .. } => vec![self.to_string()],
         }
@@ -115,6 +111,19 @@ pub enum Fault {
         /// What is wrong with it and what to do, continuing the sentence.
         why: String,
     },
+    /// An included file has what is no pool's.
+    #[error(
+        "a file that is included has tables [pool.NAME] and nothing else: move this to the file that includes it, or behind a [pool.NAME]"
+    )]
+    Stray,
+    /// Two files have it.
+    #[error("pool {name} is in {other} already: remove one of them, or name it differently")]
+    PoolTwice {
+        /// The pool.
+        name: String,
+        /// The file and line of the other.
+        other: String,
+    },
     /// A pool's name that cannot be one.
     #[error("pool {name:?}: {why}")]
     PoolName {
@@ -131,6 +140,18 @@ pub enum Fault {
         /// What is missing and what to do.
         what: String,
     },
+}
+
+impl Fault {
+    /// Not TOML, in the parser's words.
+    pub(super) fn syntax(words: &str) -> Self {
+        Self::Syntax(match words {
+            "duplicate key" => {
+                "a key or table of this name is there already: remove one of them".to_owned()
+            }
+            words => words.replace('\n', ", "),
+        })
+    }
 }
 
 /// Where a key stands. Prints as the beginning of a sentence.
@@ -261,20 +282,23 @@ impl Problems {
 }
 
 /// The sentences, each with its place; `kind` is said before each: "warning: ".
-pub(super) fn render(path: &Path, text: &str, kind: &str, problems: &[Problem]) -> String {
+pub(super) fn render(sources: &Sources, kind: &str, problems: &[Problem]) -> String {
     let lines: Vec<String> = problems
         .iter()
-        .map(|Problem { at, fault }| match at {
-            None => format!("{}: {kind}{fault}", path.display()),
-            Some(at) => render_at(path, text, at, kind, fault),
+        .map(|Problem { at, fault }| {
+            let (path, text, at) = sources.locate(at.as_ref());
+            match at {
+                None => format!("{}: {kind}{fault}", path.display()),
+                Some(at) => render_at(path, text, &at, kind, fault),
+            }
         })
         .collect();
     lines.join("\n")
 }
 
 /// The first line of what is rendered: the place and the sentence.
-fn sentence(path: &Path, text: &str, problem: &Problem) -> String {
-    let rendered = render(path, text, "", std::slice::from_ref(problem));
+fn sentence(sources: &Sources, problem: &Problem) -> String {
+    let rendered = render(sources, "", std::slice::from_ref(problem));
     rendered.lines().next().unwrap_or_default().to_owned()
 }
 

@@ -24,8 +24,8 @@ use super::{
     strangers,
     subtables::{CgroupKeys, ReloadKeys, ScaleKeys, Subtable, subtable},
     values::{
-        Count, Environment, HttpListen, Locale, Mode, Mount, Period, StatusListen, UpstreamAddress,
-        Value, Whole, Word,
+        Count, Environment, HttpListen, Locale, Mode, Mount, Period, StatusListen, Target,
+        UpstreamAddress, Value, Whole, Word,
     },
 };
 
@@ -200,6 +200,7 @@ keys! {
         python_home = "python-home": PathBuf,
         python_path = "python-path": Vec<Spanned<PathBuf>>,
         mount = "mount": Mount,
+        probe = "probe": Target,
         startup_timeout = "startup-timeout": Limit,
         request_timeout = "request-timeout": Limit,
         response_timeout = "response-timeout": Limit,
@@ -236,7 +237,7 @@ keys! {
         "asgi" "parameters"
         "concurrency" "connections" "preload" "warm-up" "refork-after"
         "stack-size" "switch-interval" "interrupt-timeout"
-        "deadlock-timeout" "probe"
+        "deadlock-timeout"
         "maximum-memory" "cpu-time-limit"
         "send-buffer-size" "receive-buffer-size"
 }
@@ -270,15 +271,10 @@ keys! {
 pub(super) fn read(text: &str, problems: &mut Problems) -> Option<File> {
     let document = problems.keep(DeTable::parse(text).map_err(|error| Problem {
         at: error.span(),
-        fault: Fault::Syntax(match error.message() {
-            "duplicate key" => {
-                "a key or table of this name is there already: remove one of them".to_owned()
-            }
-            words => words.replace('\n', ", "),
-        }),
+        fault: Fault::syntax(error.message()),
     }))?;
     let top = document.get_ref();
-    refuse_strangers(top, &Place::Top, TABLES, TABLES_LATER, problems);
+    refuse_strangers(top, &Place::Top, TABLES, &[], problems);
     let empty = DeTable::new();
     let daemon = top_table(top, "daemon", problems).unwrap_or(&empty);
     let daemon = DaemonKeys::read(daemon, &Place::Daemon, None, problems);
@@ -465,8 +461,7 @@ pub(super) fn refuse_strangers(
 
 /// Of these a pool sets exactly one.
 pub(super) const APPLICATIONS: &[&str] = &["wsgi", "command", "upstream", "service"];
-const TABLES: &[&str] = &["daemon", "defaults", "pool", "shim"];
-const TABLES_LATER: &[&str] = &["include"];
+const TABLES: &[&str] = &["include", "daemon", "defaults", "pool", "shim"];
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;

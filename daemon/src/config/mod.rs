@@ -7,6 +7,7 @@
 //! [`Checked::print`] the file with everything filled in. A command that needs no file ([`without_file`]) says in words what a file would, and
 //! goes through the last two steps.
 
+pub mod changes;
 pub mod errors;
 pub mod resolved;
 pub mod surroundings;
@@ -24,8 +25,10 @@ pub mod confinement;
 mod deadlines;
 mod file;
 mod given;
+mod include;
 mod logging;
 mod print;
+mod renewal;
 mod resolve;
 mod rooted;
 mod scale;
@@ -56,6 +59,7 @@ pub use surroundings::{Surroundings, System};
 pub(crate) use sizes::in_words;
 
 use errors::{LARGEST, Problem, Problems};
+pub use include::Sources;
 use resolved::Config;
 
 /// Reads the configuration in the file `path`, as it holds in these `surroundings`.
@@ -71,14 +75,17 @@ pub fn read(path: &Path, surroundings: &dyn Surroundings) -> Result<Config, Conf
 /// # Errors
 /// As [`read`].
 pub fn check(path: &Path, surroundings: &dyn Surroundings) -> Result<Checked, ConfigErrors> {
-    read_with(path, |text, folder, problems| {
-        let (file, config) = understand(text, folder, surroundings, problems)?;
-        Some(Checked {
-            config,
-            path: path.to_path_buf(),
-            text: text.to_owned(),
-            file,
-        })
+    let checked = read_with(path, |sources, folder, problems| {
+        include::follow(sources, folder, problems);
+        if !problems.is_empty() {
+            return None;
+        }
+        understand(sources.text(), folder, surroundings, problems)
+    });
+    checked.map(|((file, config), sources)| Checked {
+        config,
+        sources,
+        file,
     })
 }
 
@@ -88,10 +95,11 @@ pub fn check(path: &Path, surroundings: &dyn Surroundings) -> Result<Checked, Co
 /// # Errors
 /// When the file cannot be read, or `[daemon]` is wrong.
 pub fn admin_socket(path: &Path, surroundings: &dyn Surroundings) -> Result<PathBuf, ConfigErrors> {
-    read_with(path, |text, folder, problems| {
-        let keys = file::read_daemon(text, problems)?;
+    let socket = read_with(path, |sources, folder, problems| {
+        let keys = file::read_daemon(sources.text(), problems)?;
         problems.keep(resolve::admin_socket_of(&keys, folder, surroundings))
-    })
+    });
+    socket.map(|(socket, _)| socket)
 }
 
 /// The `admin-socket` of a daemon whose file sets none of its keys.
@@ -102,8 +110,8 @@ pub fn default_admin_socket(surroundings: &dyn Surroundings) -> PathBuf {
 
 fn read_with<T>(
     path: &Path,
-    understand: impl FnOnce(&str, &Path, &mut Problems) -> Option<T>,
-) -> Result<T, ConfigErrors> {
+    understand: impl FnOnce(&mut Sources, &Path, &mut Problems) -> Option<T>,
+) -> Result<(T, Sources), ConfigErrors> {
     let unreadable = |reason| ConfigErrors::Unreadable {
         path: path.to_path_buf(),
         reason,
@@ -119,20 +127,22 @@ fn read_with<T>(
     }
     let absolute = std::path::absolute(path).map_err(unreadable)?;
     let folder = absolute.parent().unwrap_or_else(|| Path::new("/"));
-    let text = String::from_utf8_lossy(&bytes);
+    let mut sources = Sources::of(path, &String::from_utf8_lossy(&bytes));
     let mut problems = Problems::default();
     let understood = match std::str::from_utf8(&bytes) {
-        Ok(text) => understand(text, folder, &mut problems),
+        Ok(_) => understand(&mut sources, folder, &mut problems),
         Err(error) => {
             problems.add(Problem::not_text(error.valid_up_to()));
             None
         }
     };
-    understood.ok_or_else(|| ConfigErrors::Wrong {
-        path: path.to_path_buf(),
-        text: text.into_owned(),
-        problems: problems.in_order(),
-    })
+    match understood {
+        Some(understood) => Ok((understood, sources)),
+        None => Err(ConfigErrors::Wrong {
+            sources,
+            problems: problems.in_order(),
+        }),
+    }
 }
 
 /// What `text` says, read as a file in `folder`, and what it means; none when there are problems.

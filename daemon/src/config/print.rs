@@ -297,6 +297,10 @@ fn of_limits(pool: &Pool) -> Vec<Entry> {
         Retry::Idempotent => "idempotent",
     };
     vec![
+        (
+            "probe",
+            string(pool.renewal.probe.as_deref().unwrap_or("off")),
+        ),
         ("startup-timeout", limit(pool.startup_timeout)),
         ("request-timeout", limit(pool.request_timeout)),
         ("response-timeout", limit(pool.deadlines.response_timeout)),
@@ -391,7 +395,12 @@ pub(super) fn entries_of_scale(scale: &Scale) -> Vec<Entry> {
 
 /// Every key of `[pool.NAME.reload]`.
 pub(super) fn entries_of_reload(pool: &Pool) -> Vec<Entry> {
-    vec![("surge", number(pool.surge))]
+    let touch = pool.renewal.touch.iter().filter_map(|each| path(each));
+    vec![
+        ("surge", number(pool.renewal.surge)),
+        ("touch", Some(Value::Array(touch.collect()))),
+        ("watch", strings(&pool.renewal.watch)),
+    ]
 }
 
 /// Every key of `[pool.NAME.cgroup]`.

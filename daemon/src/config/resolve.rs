@@ -13,7 +13,7 @@ use super::{
     accounts, bytes, cgroup, clients, deadlines,
     errors::{Fault, Place, Problem, Problems},
     file::{DaemonKeys, File, Given, PoolKeys, PoolTable},
-    logging,
+    logging, renewal,
     resolved::{Account, Application, Config, Daemon, Listen, LogLevel, Pool, Wear},
     scale, shim,
     surroundings::Surroundings,
@@ -200,8 +200,9 @@ fn pool(
     let socket = problems.keep(accounts::socket(keys, known, shim, surroundings));
     let worker = worker::worker(table, known, folder, surroundings, problems);
     let base = worker.as_ref().and_then(|worker| worker.base(keys));
+    let base = base.unwrap_or(folder).to_owned();
     let backoff = problems.keep(backoff(table));
-    let bytes = problems.keep(bytes::bytes(keys, base.unwrap_or(folder), surroundings));
+    let bytes = problems.keep(bytes::bytes(keys, &base, surroundings));
     let logging = problems.keep(logging::logging(keys, folder, surroundings));
     let deadlines = problems.keep(deadlines::deadlines(keys));
     let cgroup = problems.keep(cgroup::limits(keys));
@@ -221,7 +222,7 @@ fn pool(
         mount: value(keys.mount.as_ref(), |given| given.0.clone(), String::new()),
         processes,
         scale,
-        surge: scale::surge(keys, processes),
+        renewal: renewal::renewal(keys, &base, processes),
         threads,
         multiplex: value(keys.multiplex.as_ref(), |given| *given, false),
         account,

@@ -94,8 +94,8 @@ pub struct Pool {
     pub processes: u32,
     /// `scale`: the number follows the load.
     pub scale: Option<Scale>,
-    /// `reload.surge`: workers above the target while they are replaced; at least 1.
-    pub surge: u32,
+    /// How workers are replaced.
+    pub renewal: Renewal,
     /// `threads`: slots per worker, or per address of an upstream.
     pub threads: u32,
     /// `multiplex`.
@@ -168,6 +168,19 @@ pub struct Wear {
     pub restart_interval: Limit,
     /// `inactivity-timeout`.
     pub inactivity_timeout: Limit,
+}
+
+/// How workers are replaced, and what has them replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// `reload.surge`: workers above the target while they are replaced; at least 1.
+    pub surge: u32,
+    /// `reload.touch`, absolute: the pool is reloaded when one of these is another file.
+    pub touch: Vec<PathBuf>,
+    /// `reload.watch`, absolute: patterns of files; the pool is reloaded when one of them changes.
+    pub watch: Vec<String>,
+    /// `probe`: a path that a worker has to answer before it is ready.
+    pub probe: Option<String>,
 }
 
 /// `[pool.NAME.scale]`.

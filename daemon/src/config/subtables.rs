@@ -1,6 +1,8 @@
 //! The shape of the tables in a pool's table, which `[defaults]` may have too. A pool that has such a table takes nothing of it from
 //! `[defaults]`: its keys belong together.
 
+use std::path::PathBuf;
+
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -11,7 +13,7 @@ use super::{
     file::{given, keys, refuse_strangers},
     given::{Given, Spot, wrong},
     sizes::Size,
-    values::{Period, Value, Whole, Wrong, integer, must_be},
+    values::{Pattern, Period, Value, Whole, Wrong, integer, must_be},
 };
 
 keys! {
@@ -30,8 +32,10 @@ keys! {
     /// `[pool.NAME.reload]`.
     ReloadKeys {
         surge = "surge": Share,
+        touch = "touch": Vec<Spanned<PathBuf>>,
+        watch = "watch": Vec<Spanned<Pattern>>,
     }
-    later: "touch" "watch"
+    later:
 }
 
 keys! {

@@ -1,8 +1,10 @@
 //! What a file means, and what is said about a wrong one, in surroundings that are made up.
 
+mod changes;
 mod command_line;
 mod confinement;
 mod documents;
+mod include;
 mod limits;
 mod logging;
 mod meanings;
@@ -20,6 +22,7 @@ use std::{
 use nix::sys::resource::Resource;
 
 use super::{
+    Sources,
     errors::{ConfigErrors, Problems},
     resolved::Config,
     surroundings::{Found, Owner, Surroundings, User},
@@ -242,8 +245,7 @@ fn read(text: &str, surroundings: &Imagined) -> Result<Config, ConfigErrors> {
     )
     .map(|(_, config)| config)
     .ok_or_else(|| ConfigErrors::Wrong {
-        path: PathBuf::from("stockade.toml"),
-        text: text.to_owned(),
+        sources: Sources::of(Path::new("stockade.toml"), text),
         problems: problems.in_order(),
     })
 }

@@ -61,6 +61,14 @@ pub(super) struct Word(pub String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount(pub String);
 
+/// A pattern of paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern(pub String);
+
+/// The path of a request, with a query or not; none: "off".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target(pub Option<String>);
+
 /// Variables and their values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Environment(pub BTreeMap<String, String>);
@@ -185,6 +193,34 @@ impl Value for Locale {
         }
         string(value, "the name of a locale, like \"C.UTF-8\", or \"off\"")?;
         String::from_toml(value).map(Some).map(Self)
+    }
+}
+
+impl Value for Pattern {
+    fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        let text = String::from_toml(value)?;
+        glob::Pattern::new(&text).map_err(|error| {
+            wrong(
+                value,
+                format!("is {text:?}, which is no pattern: {error}: mend it"),
+            )
+        })?;
+        Ok(Self(text))
+    }
+}
+
+impl Value for Target {
+    fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        let wanted = "a path, like \"/healthz\", or \"off\"";
+        let text = string(value, wanted)?;
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let plain = |c: char| c.is_ascii_graphic() && c != '#';
+        if !text.starts_with('/') || !text.chars().all(plain) {
+            return Err(must_be(value, wanted));
+        }
+        Ok(Self(Some(text.to_owned())))
     }
 }
 

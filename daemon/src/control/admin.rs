@@ -28,6 +28,9 @@ pub enum Request {
     Reload {
         /// Of this pool alone; none: of every pool.
         pool: Option<String>,
+        /// Only of pools of which a key has changed that needs new workers.
+        #[serde(default)]
+        changed: bool,
         /// Answer when it serves, or when it is clear that it does not.
         wait: bool,
     },

@@ -17,6 +17,8 @@ pub enum Handed {
     Host {
         /// Whose.
         pool: PoolId,
+        /// The number of the address that it had connected to.
+        address: u32,
     },
     /// What a worker writes is the next relay's to read. Descriptor: the read end of the pipe.
     Pipe {

@@ -87,6 +87,23 @@ pub struct Lives {
     pub exits: BTreeMap<String, u64>,
 }
 
+/// A line for an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The line.
+    pub line: String,
+    /// The worker that it is about.
+    pub worker: Option<(PoolId, WorkerId)>,
+}
+
+impl Told {
+    /// One that is about none.
+    #[must_use]
+    pub const fn of(line: String) -> Self {
+        Self { line, worker: None }
+    }
+}
+
 /// What the supervisor says. In the message's comment: the descriptors that come with it, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]
@@ -102,8 +119,29 @@ pub enum ToRelay {
         /// How long the daemon has run.
         uptime: Duration,
     },
-    /// Serve this pool. Descriptors: its listening sockets.
+    /// Serve this pool. No descriptors.
     PoolAdded(PoolPlan),
+    /// Where hosts connect to has changed. Descriptors: the listening sockets of `begins`.
+    PoolListens {
+        /// The pool.
+        pool: PoolId,
+        /// Accept on these, by the number of the address that each is of; an address that systemd knows may have several.
+        begins: Vec<u32>,
+        /// Nobody accepts on these any more: take what the kernel has accepted; their hosts are let go when they are idle.
+        ends: Vec<u32>,
+        /// Another pool accepts on these: leave it what the kernel has accepted; their hosts are let go when they are idle.
+        leaves: Vec<u32>,
+    },
+    /// The pool is to go: accept no more; answer what waits and runs; say `PoolDrained`.
+    PoolClosing {
+        /// The pool.
+        pool: PoolId,
+    },
+    /// Its last worker is gone: forget it. What it still has is cut.
+    PoolRemoved {
+        /// The pool.
+        pool: PoolId,
+    },
     /// The pool's keys are these from the next request on; say so. No descriptors.
     PoolChanged(PoolPlan),
     /// Where the lines of the pool's access log go from here on. Descriptor: the file.
@@ -198,6 +236,15 @@ pub enum ToRelay {
         /// The worker.
         worker: WorkerId,
     },
+    /// Ask it for this path until it answers below 500, and say `WorkerProbed`.
+    WorkerProbed {
+        /// Whose.
+        pool: PoolId,
+        /// The worker.
+        worker: WorkerId,
+        /// `probe`.
+        path: String,
+    },
     /// It is to be given no more; its idle connections are to be closed; say `WorkerDrained` when nothing is left.
     WorkerRetired {
         /// Whose.
@@ -232,6 +279,12 @@ pub enum ToRelay {
     },
     /// Write the answer to `status` (`control::admin`) to a connection and close it. Descriptor: the connection.
     StatusAsked,
+    /// Write the answer to a reload that failed to a connection and close it: these lines, and behind each what its worker wrote
+    /// last. Descriptor: the connection.
+    FailureTold {
+        /// The lines.
+        lines: Vec<Told>,
+    },
     /// All that there is was told: accept, and say `Serving`. Descriptors: sockets to the relays that hand over to this one
     /// (`control::handover`).
     Serve {
@@ -241,8 +294,48 @@ pub enum ToRelay {
     /// Another relay serves: accept no more, give it what is idle over the socket, answer what waits and runs, return each slot as it
     /// becomes free, and end. Said again when yet another serves. Descriptor: the socket.
     HandOver,
+    /// The least important lines to write to the log from here on.
+    LogLevelSet {
+        /// `log-level`.
+        log_level: LogLevel,
+    },
     /// Stop accepting; answer what waits and runs; say `Drained`.
     Drain,
+}
+
+impl ToRelay {
+    /// The pool that it is about; none: the relay itself.
+    #[must_use]
+    pub const fn pool(&self) -> Option<PoolId> {
+        match self {
+            Self::PoolAdded(plan) | Self::PoolChanged(plan) => Some(plan.pool),
+            Self::PoolListens { pool, .. }
+            | Self::PoolClosing { pool }
+            | Self::PoolRemoved { pool }
+            | Self::AccessLogOpened { pool }
+            | Self::PoolReported { pool, .. }
+            | Self::PoolWanted { pool, .. }
+            | Self::PoolShed { pool, .. }
+            | Self::PoolCounted { pool, .. }
+            | Self::WorkerLaunched { pool, .. }
+            | Self::WorkerOffered { pool, .. }
+            | Self::LeaseReturned { pool, .. }
+            | Self::SlotWanted { pool }
+            | Self::WorkerDoubted { pool, .. }
+            | Self::WorkerProbed { pool, .. }
+            | Self::WorkerRetired { pool, .. }
+            | Self::WorkerOverdue { pool, .. }
+            | Self::WorkerGone { pool, .. }
+            | Self::WorkerBuried { pool, .. } => Some(*pool),
+            Self::Begin { .. }
+            | Self::Serve { .. }
+            | Self::HandOver
+            | Self::FailureTold { .. }
+            | Self::StatusAsked
+            | Self::LogLevelSet { .. }
+            | Self::Drain => None,
+        }
+    }
 }
 
 /// What the relay says.
@@ -285,6 +378,10 @@ pub enum FromRelay {
     WorkerShed(WorkerId),
     /// It has had requests, and then none for `inactivity-timeout`.
     WorkerInactive(WorkerId),
+    /// The answer to `PoolClosing`.
+    PoolDrained(PoolId),
+    /// It has answered `probe` below 500.
+    WorkerProbed(WorkerId),
 }
 
 /// The size of every message of the relay, in bytes: version, kind (both u16), four reserved, the worker or pool (u64); in the machine's
@@ -319,6 +416,8 @@ impl FromRelay {
             }
             Self::WorkerShed(worker) => (14, worker.0),
             Self::WorkerInactive(worker) => (16, worker.0),
+            Self::PoolDrained(pool) => (18, u64::from(pool.0)),
+            Self::WorkerProbed(worker) => (19, worker.0),
         };
         bytes[..2].copy_from_slice(&VERSION.to_ne_bytes());
         bytes[2..4].copy_from_slice(&kind.to_ne_bytes());
@@ -359,6 +458,8 @@ impl FromRelay {
             },
             14 => Self::WorkerShed(worker),
             16 => Self::WorkerInactive(worker),
+            18 => Self::PoolDrained(PoolId(u32::try_from(subject).ok()?)),
+            19 => Self::WorkerProbed(worker),
             _ => return None,
         })
     }
@@ -391,6 +492,8 @@ mod tests {
             },
             FromRelay::WorkerShed(worker),
             FromRelay::WorkerInactive(worker),
+            FromRelay::PoolDrained(PoolId(u32::MAX)),
+            FromRelay::WorkerProbed(worker),
         ] {
             assert_eq!(FromRelay::decode(&message.encode()), Some(message));
         }

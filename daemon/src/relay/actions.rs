@@ -293,7 +293,7 @@ impl State {
     pub(super) fn host_answered(&self, host: &Host, id: u16) {
         host.answered(id);
         host.connection.resume();
-        if self.draining() || self.succession.begun() {
+        if self.lets_go(host) || self.succession.begun() {
             host.connection.wake();
         }
     }

@@ -34,6 +34,8 @@ pub(super) struct Host {
     pub(super) connection: Connection,
     /// It can be reset.
     pub(super) tcp: bool,
+    /// The number of the address that it has connected to.
+    pub(super) address: u32,
     application: RefCell<Application>,
     /// Ids whose answer has been written, to be told to `application` when it is not busy.
     finished: RefCell<Vec<u16>>,
@@ -56,13 +58,14 @@ impl Host {
     pub(super) fn serve(
         pool: &Rc<Pool>,
         socket: OwnedFd,
-        tcp: bool,
+        (address, tcp): (u32, bool),
         place: Place,
     ) -> io::Result<()> {
         let limits = limits(pool.state().plan.bytes.header_limit);
         let host = Rc::new(Self {
             connection: Connection::new(socket)?,
             tcp,
+            address,
             application: RefCell::new(Application::new(limits)),
             finished: RefCell::default(),
             active: RefCell::default(),
@@ -218,7 +221,7 @@ impl Peer for HostTask {
     }
 
     fn starved(&self) -> Option<End> {
-        let over = self.0.pool.state().draining() && self.0.idle();
+        let over = self.0.pool.state().lets_go(&self.0) && self.0.idle();
         (over && !self.0.connection.has_input()).then_some(End::Done)
     }
 }

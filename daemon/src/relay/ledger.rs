@@ -96,6 +96,13 @@ impl Ledger {
         });
     }
 
+    /// What a worker that is gone wrote last, or why it was not launched.
+    pub(super) fn last_lines(&self, worker: WorkerId) -> Option<LastLines> {
+        let exit = self.exits.iter().find(|exit| exit.worker == worker)?;
+        let not_launched = exit.death.not_launched.clone();
+        Some(not_launched.map_or_else(|| exit.lines.clone(), |why| LastLines::of(vec![why])))
+    }
+
     /// Gives away what was counted of requests: it counts from zero again.
     pub(super) fn take_counts(&mut self) -> Counts {
         Counts {

@@ -1,4 +1,4 @@
-//! A pool's listening sockets: accepts hosts until the pool drains.
+//! A pool's listening sockets: accepts hosts until the pool drains, or has the address no more.
 
 use std::{
     io,
@@ -12,7 +12,10 @@ use std::{
 use nix::sys::socket::{
     SockFlag, SockaddrStorage, accept4, getpeername, getsockname, setsockopt, sockopt::TcpNoDelay,
 };
-use tokio::{io::unix::AsyncFd, sync::watch};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::{oneshot, watch},
+};
 
 use super::{
     front::Host,
@@ -80,29 +83,73 @@ impl Drop for Place {
     }
 }
 
-/// Accepts hosts when and until `accepting` says so.
+/// Why a pool accepts no more on an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// Nobody does.
+    #[default]
+    Ended,
+    /// Another pool does, what the kernel has accepted already included.
+    Left,
+}
+
+/// One of a pool's listening sockets.
+#[derive(Debug)]
+pub(super) struct Listener {
+    /// The number of its address.
+    pub(super) address: u32,
+    pub(super) socket: AsyncFd<OwnedFd>,
+    /// Says when the pool has the address no more.
+    pub(super) parting: oneshot::Receiver<Parting>,
+}
+
+/// Accepts hosts when and until `accepting` says so, or the pool has the address no more.
 pub(super) async fn run(
     pool: Rc<Pool>,
-    listener: AsyncFd<OwnedFd>,
+    mut listener: Listener,
     mut accepting: watch::Receiver<Accepting>,
 ) {
-    let mut exhausted = false;
-    let tcp = over_tcp(listener.get_ref());
-    let begun = accepting
-        .wait_for(|accepting| *accepting != Accepting::NotYet)
-        .await
-        .is_ok();
+    let begun = tokio::select! {
+        begun = accepting.wait_for(|accepting| *accepting != Accepting::NotYet) => begun.is_ok(),
+        _ = &mut listener.parting => return pool.state().listener_left(),
+    };
     if !begun {
         return;
     }
+    let parting = accept(&pool, &mut listener, &mut accepting).await;
+    if *accepting.borrow() == Accepting::HandedOver {
+        return;
+    }
+    let tcp = over_tcp(listener.socket.get_ref());
+    if parting != Some(Parting::Left)
+        && let Err(error) = take_all(&pool, &listener, tcp)
+    {
+        tracing::error!(
+            "pool {}: could not accept a host's connection: {error}",
+            pool.name
+        );
+    }
+    drop(listener);
+    pool.state().listener_left();
+}
+
+/// Accepts until it is to stop; why, when the pool has the address no more.
+async fn accept(
+    pool: &Rc<Pool>,
+    listener: &mut Listener,
+    accepting: &mut watch::Receiver<Accepting>,
+) -> Option<Parting> {
+    let mut exhausted = false;
+    let tcp = over_tcp(listener.socket.get_ref());
     loop {
         let ready = tokio::select! {
             biased;
-            _ = accepting.wait_for(|accepting| *accepting != Accepting::Yes) => break,
-            ready = listener.readable() => ready,
+            _ = accepting.wait_for(|accepting| *accepting != Accepting::Yes) => return None,
+            parting = &mut listener.parting => return Some(parting.unwrap_or(Parting::Ended)),
+            ready = listener.socket.readable() => ready,
         };
-        let Ok(mut ready) = ready else { break };
-        match take_all(&pool, &listener, tcp) {
+        let Ok(mut ready) = ready else { return None };
+        match take_all(pool, listener, tcp) {
             Ok(()) => {
                 exhausted = false;
                 ready.clear_ready();
@@ -119,24 +166,14 @@ pub(super) async fn run(
             }
         }
     }
-    if *accepting.borrow() == Accepting::HandedOver {
-        return;
-    }
-    if let Err(error) = take_all(&pool, &listener, tcp) {
-        tracing::error!(
-            "pool {}: could not accept a host's connection: {error}",
-            pool.name
-        );
-    }
-    pool.state().listener_left();
 }
 
 /// Accepts until nobody waits.
-fn take_all(pool: &Rc<Pool>, listener: &AsyncFd<OwnedFd>, tcp: bool) -> io::Result<()> {
+fn take_all(pool: &Rc<Pool>, listener: &Listener, tcp: bool) -> io::Result<()> {
     loop {
         let place = Place::take()?;
         match accept4(
-            listener.as_raw_fd(),
+            listener.socket.as_raw_fd(),
             SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
         ) {
             Ok(raw) => {
@@ -147,7 +184,7 @@ fn take_all(pool: &Rc<Pool>, listener: &AsyncFd<OwnedFd>, tcp: bool) -> io::Resu
                     }
                     setsockopt(&socket, TcpNoDelay, &true).unwrap_or_default();
                 }
-                Host::serve(pool, socket, tcp, place)?;
+                Host::serve(pool, socket, (listener.address, tcp), place)?;
             }
             Err(nix::Error::EAGAIN) => return Ok(()),
             // the host gave up while it waited

@@ -14,6 +14,7 @@
 //!   [`response`]: from a request's part of it to the host.
 //! - [`connection`]: reading, writing and waiting, the same for both sides; [`outbox`]: what waits; [`socket_timeout`]: hosts that do neither.
 //! - [`ledger`]: what is counted; [`reading`]: how a pool stands; [`status`], [`metrics`], [`http`]: for those who ask.
+//! - [`failures`]: why a reload failed. [`probe`]: whether a worker is ready, and [`health`]: whether it answers `probe`.
 //! - [`succession`], [`successor`]: one relay takes over from another: what the process does, what a pool does.
 //! - [`access_log`], [`access_file`]: a line for each request; [`slow`]: requests that run for long; [`seen`]: what is remembered for both.
 //! - [`folded`]: headers that a host has folded together; [`stderr`]: FCGI_STDERR.
@@ -33,8 +34,10 @@ mod connection;
 mod cut;
 mod demux;
 mod episode;
+mod failures;
 mod folded;
 mod front;
+mod health;
 mod http;
 mod ids;
 mod ledger;

@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use stockade_policy::{PoolId, WorkerId};
@@ -24,35 +24,66 @@ const LAST_LINE: usize = 500;
 
 /// The last lines that a worker has written. Written by who reads its pipes, read by who is asked for the status.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastLines(Arc<Mutex<VecDeque<String>>>);
+pub(super) struct LastLines(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    lines: VecDeque<String>,
+    /// Pipes that are being read.
+    readers: usize,
+}
 
 impl LastLines {
     /// The lines, the latest last.
     pub(super) fn all(&self) -> Vec<String> {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().cloned().collect()
+        self.kept().lines.iter().cloned().collect()
+    }
+
+    /// Nothing more comes.
+    pub(super) fn are_complete(&self) -> bool {
+        self.kept().readers == 0
     }
 
     /// These lines, written before.
     pub(super) fn of(lines: Vec<String>) -> Self {
-        Self(Arc::new(Mutex::new(lines.into())))
+        let lines = lines.into();
+        Self(Arc::new(Mutex::new(Kept { lines, readers: 0 })))
     }
 
     /// Lines that were written before, unless there are any.
     pub(super) fn restore(&self, earlier: Vec<String>) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.is_empty() {
-            *lines = earlier.into();
+        let mut kept = self.kept();
+        if kept.lines.is_empty() {
+            kept.lines = earlier.into();
         }
     }
 
-    fn add(&self, line: &str) {
-        let kept = line.chars().take(LAST_LINE).collect();
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// One more.
+    pub(super) fn add(&self, line: &str) {
+        let line = line.chars().take(LAST_LINE).collect();
+        let lines = &mut self.kept().lines;
         if lines.len() == LAST_LINES {
             lines.pop_front();
         }
-        lines.push_back(kept);
+        lines.push_back(line);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin_reading(&self) -> Reading {
+        self.kept().readers += 1;
+        Reading(self.clone())
+    }
+}
+
+/// A pipe is being read.
+struct Reading(LastLines);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.kept().readers -= 1;
     }
 }
 
@@ -84,6 +115,7 @@ pub(super) async fn run(output: Output, mut stop: watch::Receiver<bool>) -> Opti
         pending,
         last,
     } = output;
+    let _reading = last.begin_reading();
     let stream = STREAMS.get(number).copied().unwrap_or_default();
     let mut pipe = match pipe::Receiver::from_owned_fd(pipe) {
         Ok(pipe) => pipe,

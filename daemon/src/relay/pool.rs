@@ -6,13 +6,13 @@
 
 use std::{
     cell::{Cell, RefCell, RefMut},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::{Rc, Weak},
     time::Duration,
 };
 
 use stockade_policy::{
-    Generation, PoolState, Time, WorkerId,
+    Generation, PoolId, PoolState, Time, WorkerId,
     dispatch::{Dispatch, Event},
 };
 use stockade_protocol::encode::{self, ProtocolStatus, Role};
@@ -53,6 +53,8 @@ pub(super) struct Pool {
     /// When the timer is to fire; see [`run_timer`].
     armed: Cell<Option<Time>>,
     rearm: Notify,
+    /// The pool is to be forgotten.
+    removed: Cell<bool>,
     clock: Clock,
 }
 
@@ -98,9 +100,11 @@ pub(super) struct State {
     pub(super) succession: Succession,
     /// Listening sockets that still accept.
     listeners: usize,
+    /// Addresses that hosts have connected to and that are the pool's no more.
+    given_up: BTreeSet<u32>,
     draining: bool,
     drained: bool,
-    all_drained: UnboundedSender<()>,
+    all_drained: UnboundedSender<PoolId>,
 }
 
 /// A worker as the relay knows it.
@@ -135,13 +139,13 @@ pub(super) struct Worker {
 }
 
 impl Pool {
-    /// A pool without workers. `all_drained` is told once, after the last [`State::listener_left`].
+    /// A pool without workers. `all_drained` is told once, when it has drained.
     pub(super) fn new(
         plan: PoolPlan,
         clock: Clock,
         seed: u64,
         report: UnboundedSender<FromRelay>,
-        all_drained: UnboundedSender<()>,
+        all_drained: UnboundedSender<PoolId>,
     ) -> Rc<Self> {
         Rc::new_cyclic(|me| Self {
             name: plan.name.clone(),
@@ -177,6 +181,7 @@ impl Pool {
                 report,
                 succession: Succession::default(),
                 listeners: 0,
+                given_up: BTreeSet::new(),
                 draining: false,
                 drained: false,
                 all_drained,
@@ -184,6 +189,7 @@ impl Pool {
             handing_over: Cell::new(false),
             armed: Cell::new(None),
             rearm: Notify::new(),
+            removed: Cell::new(false),
             clock,
         })
     }
@@ -203,6 +209,15 @@ impl Pool {
         self.handing_over.set(true);
     }
 
+    /// Forgets the pool: what it still has is cut.
+    pub(super) fn remove(&self) {
+        self.removed.set(true);
+        self.rearm.notify_one();
+        let mut state = self.state();
+        state.cut_all();
+        state.drain();
+    }
+
     /// Makes sure that the timer fires at `deadline` or before.
     pub(super) fn arm(&self, deadline: Option<Time>) {
         let Some(deadline) = deadline else { return };
@@ -215,7 +230,7 @@ impl Pool {
 
 /// Calls the machine at its deadlines, for as long as the pool lives.
 pub(super) async fn run_timer(pool: Rc<Pool>) {
-    loop {
+    while !pool.removed.get() {
         let Some(deadline) = pool.armed.get() else {
             pool.rearm.notified().await;
             continue;
@@ -240,8 +255,23 @@ impl State {
     }
 
     /// Whether the pool accepts no more.
-    pub(super) fn draining(&self) -> bool {
+    pub(super) const fn draining(&self) -> bool {
         self.draining
+    }
+
+    /// Whether the host's connection ends when it is idle.
+    pub(super) fn lets_go(&self, host: &Host) -> bool {
+        self.draining || self.given_up.contains(&host.address)
+    }
+
+    /// The pool has these addresses no more: hosts that are idle there are let go.
+    pub(super) fn give_up_addresses(&mut self, addresses: &[u32]) {
+        self.given_up.extend(addresses);
+        for host in self.hosts.values() {
+            if self.given_up.contains(&host.address) {
+                host.connection.wake();
+            }
+        }
     }
 
     /// Tells the machine, and does what it says.
@@ -281,7 +311,7 @@ impl State {
         }
         if self.draining && !self.drained && self.hosts.is_empty() && self.dispatch.idle() {
             self.drained = true;
-            if self.all_drained.send(()).is_err() {
+            if self.all_drained.send(self.plan.pool).is_err() {
                 tracing::debug!("pool {}: drained while the relay is ending", self.name());
             }
         }
@@ -308,6 +338,15 @@ impl State {
     /// A listening socket accepts no more. With the last one, idle hosts are let go, and the others when their answers are written.
     pub(super) fn listener_left(&mut self) {
         self.listeners = self.listeners.saturating_sub(1);
+        if self.listeners == 0 {
+            self.drain();
+        }
+    }
+
+    /// The pool is to go; it says again that it has drained, for that was not listened to before. Listening sockets that have not taken
+    /// what the kernel has accepted are waited for.
+    pub(super) fn close(&mut self) {
+        self.drained = false;
         if self.listeners == 0 {
             self.drain();
         }

@@ -6,16 +6,17 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use stockade_policy::{PoolId, dispatch::Event};
+use stockade_policy::{PoolId, WorkerId, dispatch::Event};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task,
 };
 
 use super::{
     address::Address,
     front::Host,
-    listener::{self, Accepting, Place, over_tcp},
+    health,
+    listener::{self, Accepting, Listener, Parting, Place, over_tcp},
     output::LastLines,
     pool, probe,
     reading::Reading,
@@ -33,13 +34,18 @@ pub(super) enum ToPool {
     Added {
         plan: PoolPlan,
         seed: u64,
-        listeners: Vec<OwnedFd>,
     },
+    /// Where its hosts connect to has changed; the sockets of those addresses that are new.
+    Listens(PoolId, ToRelay, Vec<OwnedFd>),
+    /// It is gone.
+    Removed(PoolId),
     Told(PoolId, ToRelay),
     /// The file of the pool's access log from here on.
     AccessLog(PoolId, OwnedFd),
     /// A worker was launched; what it writes last is kept there.
     Launched(PoolId, ToRelay, LastLines),
+    /// What a worker that is gone wrote last.
+    LastLines(PoolId, WorkerId, oneshot::Sender<LastLines>),
     /// Say how the pools stand.
     Read(mpsc::UnboundedSender<Vec<Reading>>),
     /// A relay that was replaced hands this to us.
@@ -58,16 +64,18 @@ pub(super) enum ToPool {
 pub(super) struct PoolThread {
     clock: Clock,
     report: mpsc::UnboundedSender<FromRelay>,
-    all_drained: mpsc::UnboundedSender<()>,
+    all_drained: mpsc::UnboundedSender<PoolId>,
     accepting: watch::Receiver<Accepting>,
     pools: BTreeMap<PoolId, Rc<pool::Pool>>,
+    /// What ends their listening sockets, with the numbers of their addresses.
+    listeners: BTreeMap<PoolId, Vec<(u32, oneshot::Sender<Parting>)>>,
 }
 
 impl PoolThread {
     /// No pools yet. `all_drained` is told once for each that has drained.
     pub(super) fn new(
         report: mpsc::UnboundedSender<FromRelay>,
-        all_drained: mpsc::UnboundedSender<()>,
+        all_drained: mpsc::UnboundedSender<PoolId>,
         accepting: watch::Receiver<Accepting>,
     ) -> Self {
         Self {
@@ -76,6 +84,7 @@ impl PoolThread {
             all_drained,
             accepting,
             pools: BTreeMap::new(),
+            listeners: BTreeMap::new(),
         }
     }
 
@@ -83,11 +92,11 @@ impl PoolThread {
     pub(super) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<ToPool>) {
         while let Some(message) = messages.recv().await {
             match message {
-                ToPool::Added {
-                    plan,
-                    seed,
-                    listeners,
-                } => self.add(plan, seed, listeners),
+                ToPool::Added { plan, seed } => self.add(plan, seed),
+                ToPool::Listens(id, message, sockets) => self.listen(id, message, sockets),
+                ToPool::Told(id, ToRelay::PoolClosing { .. }) => self.close(id),
+                ToPool::Removed(id) => self.remove(id),
+                ToPool::LastLines(id, worker, asker) => self.tell_lines(id, worker, asker),
                 ToPool::CutAll(done) => {
                     for pool in self.pools.values() {
                         pool.state().cut_all();
@@ -139,7 +148,15 @@ impl PoolThread {
         }
     }
 
-    fn add(&mut self, plan: PoolPlan, seed: u64, listeners: Vec<OwnedFd>) {
+    fn tell_lines(&self, id: PoolId, worker: WorkerId, asker: oneshot::Sender<LastLines>) {
+        let pool = self.pools.get(&id);
+        if let Some(lines) = pool.and_then(|pool| pool.state().last_lines(worker)) {
+            // who asked may have lost patience
+            drop(asker.send(lines));
+        }
+    }
+
+    fn add(&mut self, plan: PoolPlan, seed: u64) {
         let id = plan.pool;
         let pool = pool::Pool::new(
             plan,
@@ -150,15 +167,38 @@ impl PoolThread {
         );
         pool.state().follow_access_log();
         task::spawn_local(pool::run_timer(Rc::clone(&pool)));
-        for listener in listeners {
-            match register(listener) {
-                Ok(listener) => {
+        pool.state().follow_upstream();
+        self.pools.insert(id, pool);
+    }
+
+    /// Accepts on what is new, before it stops to accept on what is old: a pool that accepts nowhere drains.
+    fn listen(&mut self, id: PoolId, message: ToRelay, sockets: Vec<OwnedFd>) {
+        let ToRelay::PoolListens {
+            begins,
+            ends,
+            leaves,
+            ..
+        } = message
+        else {
+            return;
+        };
+        let Some(pool) = self.pools.get(&id) else {
+            return;
+        };
+        let running = self.listeners.entry(id).or_default();
+        for (address, socket) in begins.into_iter().zip(sockets) {
+            match register(socket) {
+                Ok(socket) => {
+                    let (part, parting) = oneshot::channel();
+                    running.push((address, part));
                     pool.state().listener_came();
-                    task::spawn_local(listener::run(
-                        Rc::clone(&pool),
-                        listener,
-                        self.accepting.clone(),
-                    ));
+                    let listener = Listener {
+                        address,
+                        socket,
+                        parting,
+                    };
+                    let accepting = self.accepting.clone();
+                    task::spawn_local(listener::run(Rc::clone(pool), listener, accepting));
                 }
                 Err(error) => tracing::error!(
                     "pool {}: could not register a listening socket: {error}",
@@ -166,8 +206,32 @@ impl PoolThread {
                 ),
             }
         }
-        pool.state().follow_upstream();
-        self.pools.insert(id, pool);
+        for (addresses, how) in [(&ends, Parting::Ended), (&leaves, Parting::Left)] {
+            for (_, part) in running.extract_if(.., |(address, _)| addresses.contains(address)) {
+                // nobody hears it that has ended by itself
+                part.send(how).unwrap_or_default();
+            }
+            pool.state().give_up_addresses(addresses);
+        }
+    }
+
+    /// It accepts no more.
+    fn close(&mut self, id: PoolId) {
+        let Some(pool) = self.pools.get(&id) else {
+            return;
+        };
+        pool.state().close();
+        for (_, part) in self.listeners.remove(&id).unwrap_or_default() {
+            // nobody hears it that has ended by itself
+            part.send(Parting::Ended).unwrap_or_default();
+        }
+    }
+
+    fn remove(&mut self, id: PoolId) {
+        self.listeners.remove(&id);
+        if let Some(pool) = self.pools.remove(&id) {
+            pool.remove();
+        }
     }
 }
 
@@ -203,6 +267,15 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
                 task::spawn_local(probe::run(Rc::clone(pool), worker, address));
             }
         }
+        ToRelay::WorkerProbed { worker, path, .. } => {
+            let known = pool.state().workers.get(&worker).map(|known| {
+                let lines = known.lines.clone();
+                (known.address.clone(), lines)
+            });
+            if let Some((Some(address), lines)) = known {
+                task::spawn_local(health::run(Rc::clone(pool), worker, address, path, lines));
+            }
+        }
         ToRelay::WorkerRetired { worker, .. } => pool.state().worker_retired(worker),
         ToRelay::WorkerOverdue { worker, .. } => pool.state().worker_overdue(worker),
         ToRelay::WorkerGone { worker, done, .. } => pool.state().worker_gone(worker, done),
@@ -211,9 +284,14 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
         }
         ToRelay::Begin { .. }
         | ToRelay::PoolAdded(_)
+        | ToRelay::PoolListens { .. }
+        | ToRelay::PoolClosing { .. }
+        | ToRelay::PoolRemoved { .. }
         | ToRelay::AccessLogOpened { .. }
         | ToRelay::WorkerLaunched { .. }
         | ToRelay::StatusAsked
+        | ToRelay::FailureTold { .. }
+        | ToRelay::LogLevelSet { .. }
         | ToRelay::Serve { .. }
         | ToRelay::HandOver
         | ToRelay::Drain => {}
@@ -229,9 +307,9 @@ fn happened(pool: &Rc<pool::Pool>, event: Event) {
 /// What a relay that was replaced hands to us.
 fn take(pool: &Rc<pool::Pool>, handed: Handed, descriptor: Option<OwnedFd>) {
     match (handed, descriptor) {
-        (Handed::Host { .. }, Some(socket)) => {
-            let tcp = over_tcp(&socket);
-            if let Err(error) = Host::serve(pool, socket, tcp, Place::of_open()) {
+        (Handed::Host { address, .. }, Some(socket)) => {
+            let from = (address, over_tcp(&socket));
+            if let Err(error) = Host::serve(pool, socket, from, Place::of_open()) {
                 let name = &pool.name;
                 tracing::error!("pool {name}: could not take over a host's connection: {error}");
             }

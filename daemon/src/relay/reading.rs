@@ -29,6 +29,8 @@ pub(super) struct Reading {
     pub(super) sent: u64,
     /// Hosts' connections.
     pub(super) hosts: usize,
+    /// It accepts no more.
+    pub(super) leaves: bool,
     /// What the watchdog has found.
     pub(super) healed: u64,
 }
@@ -55,6 +57,7 @@ impl State {
             received,
             sent,
             hosts: self.hosts.len(),
+            leaves: self.draining(),
             healed: self.dispatch.snapshot().healed,
         }
     }

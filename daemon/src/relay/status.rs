@@ -62,7 +62,12 @@ impl Observer {
         if timeout(PATIENCE, gather).await.is_err() {
             tracing::warn!("relay: a thread did not say how its pools stand");
         }
-        all.sort_by(|one, other| one.status.name.cmp(&other.status.name));
+        all.sort_by(|one, other| {
+            let key = |reading: &Reading| (reading.status.name.clone(), reading.leaves);
+            key(one).cmp(&key(other))
+        });
+        // a pool that goes may have given its name to another
+        all.dedup_by(|next, one| next.status.name == one.status.name);
         for worker in all
             .iter_mut()
             .flat_map(|reading| &mut reading.status.workers)

@@ -147,7 +147,9 @@ impl Relay {
 
     fn take_handed(&mut self, handed: Handed, descriptor: Option<OwnedFd>) {
         match &handed {
-            Handed::Host { pool } | Handed::Counted { pool, .. } | Handed::Exited { pool, .. } => {
+            Handed::Host { pool, .. }
+            | Handed::Counted { pool, .. }
+            | Handed::Exited { pool, .. } => {
                 let pool = *pool;
                 self.tell(pool, ToPool::Handed(pool, handed, descriptor));
             }

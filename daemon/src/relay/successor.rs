@@ -85,13 +85,14 @@ impl State {
 
     /// Gives a connection that is idle to the next relay. False: it stays.
     pub(super) fn hand_host(&self, host: &Host) -> bool {
-        if self.draining() || !host.connection.open() || host.connection.deaf() {
+        if self.lets_go(host) || !host.connection.open() || host.connection.deaf() {
             return false;
         }
         match host.connection.copy() {
             Ok(copy) => {
                 let pool = self.plan.pool;
-                self.hand(Handed::Host { pool }, Some(copy))
+                let address = host.address;
+                self.hand(Handed::Host { pool, address }, Some(copy))
             }
             Err(error) => {
                 tracing::warn!(

@@ -1,6 +1,12 @@
 //! The relay's threads: one for the control socket and the workers' pipes, the others for pools, each a runtime of its own.
 
-use std::{collections::BTreeMap, io, os::fd::OwnedFd, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    os::fd::OwnedFd,
+    thread,
+    time::Duration,
+};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use stockade_policy::{PoolId, WorkerId};
@@ -12,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    failures,
     listener::{self, Accepting},
     output::{LastLines, Output},
     pool_thread::{PoolThread, ToPool},
@@ -20,7 +27,10 @@ use super::{
 };
 use crate::{
     config::resolved::LogLevel,
-    control::{Channel, ChannelError, FromRelay, MAX_MESSAGE, ToRelay, relay::PoolPlan},
+    control::{
+        Channel, ChannelError, FromRelay, MAX_MESSAGE, ToRelay,
+        relay::{PoolPlan, Told},
+    },
     descriptor::own,
     log,
 };
@@ -106,7 +116,7 @@ async fn serve() -> Result<(), RelayError> {
             },
             // a supervisor that does not listen has ended, which the next read tells
             Some(message) = reports.recv() => drop(control.send(&message.encode(), &[]).await),
-            Some(()) = drained.recv() => relay.pool_drained(),
+            Some(pool) = drained.recv() => relay.pool_drained(pool),
             _ = hangup.recv() => relay.say(FromRelay::ReplaceMe),
             heard = relay.incoming.next() => relay.heard(heard),
             () = succession::handed_over(&mut relay.outgoing) => {
@@ -163,10 +173,12 @@ pub(super) struct Relay {
     pub(super) threads: Vec<mpsc::UnboundedSender<ToPool>>,
     /// Which thread a pool lives on.
     pub(super) pools: BTreeMap<PoolId, (usize, String)>,
-    /// How many of them listen, and so have something to drain.
-    listening: usize,
-    /// How many of them have not, since we were told to.
-    waits_for: Option<usize>,
+    /// Those that listen and have not drained.
+    listening: BTreeSet<PoolId>,
+    /// Those that are to go, and have not drained.
+    closing: BTreeSet<PoolId>,
+    /// The daemon stops.
+    draining: bool,
     pub(super) accepting: watch::Sender<Accepting>,
     /// What reads workers' pipes, and what stops it.
     pub(super) outputs: JoinSet<Option<Output>>,
@@ -185,7 +197,7 @@ impl Relay {
         uptime: Duration,
         status: Vec<OwnedFd>,
         report: &mpsc::UnboundedSender<FromRelay>,
-        all_drained: &mpsc::UnboundedSender<()>,
+        all_drained: &mpsc::UnboundedSender<PoolId>,
     ) -> Result<Self, RelayError> {
         let accepting = watch::Sender::new(Accepting::NotYet);
         let mut senders = Vec::new();
@@ -202,8 +214,9 @@ impl Relay {
             observer: Observer::new(senders.clone(), uptime),
             threads: senders,
             pools: BTreeMap::new(),
-            listening: 0,
-            waits_for: None,
+            listening: BTreeSet::new(),
+            closing: BTreeSet::new(),
+            draining: false,
             accepting,
             outputs: JoinSet::new(),
             stop_reading: watch::Sender::new(false),
@@ -228,16 +241,34 @@ impl Relay {
             }
             return;
         }
-        self.waits_for = Some(self.listening + 1);
+        self.draining = true;
         self.accepting.send_replace(Accepting::Draining);
-        self.pool_drained();
+        self.say_if_drained();
     }
 
-    fn pool_drained(&mut self) {
-        self.waits_for = self.waits_for.map(|left| left.saturating_sub(1));
-        if self.waits_for == Some(0) {
-            self.waits_for = None;
+    fn pool_drained(&mut self, pool: PoolId) {
+        if self.closing.remove(&pool) {
+            self.say(FromRelay::PoolDrained(pool));
+        }
+        if self.listening.remove(&pool) {
+            self.say_if_drained();
+        }
+    }
+
+    fn say_if_drained(&mut self) {
+        if self.draining && self.listening.is_empty() {
+            self.draining = false;
             self.say(FromRelay::Drained);
+        }
+    }
+
+    /// The pool is gone from here on.
+    fn remove(&mut self, pool: PoolId) {
+        self.tell(pool, ToPool::Removed(pool));
+        self.pools.remove(&pool);
+        self.closing.remove(&pool);
+        if self.listening.remove(&pool) {
+            self.say_if_drained();
         }
     }
 
@@ -246,68 +277,69 @@ impl Relay {
         message: ToRelay,
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), RelayError> {
-        let pool = match &message {
-            ToRelay::PoolAdded(plan) => return self.add_pool(plan, descriptors),
-            ToRelay::WorkerLaunched {
-                pool, worker, pid, ..
-            } => {
-                let pool = *pool;
-                let lines = self.read_output(pool, *worker, *pid, descriptors);
-                self.tell(pool, ToPool::Launched(pool, message, lines));
-                return Ok(());
-            }
-            ToRelay::AccessLogOpened { pool } => {
-                for file in descriptors {
-                    self.tell(*pool, ToPool::AccessLog(*pool, file));
-                }
-                return Ok(());
-            }
-            ToRelay::PoolChanged(plan) => plan.pool,
-            ToRelay::PoolReported { pool, .. }
-            | ToRelay::PoolWanted { pool, .. }
-            | ToRelay::PoolShed { pool, .. }
-            | ToRelay::PoolCounted { pool, .. }
-            | ToRelay::WorkerOffered { pool, .. }
-            | ToRelay::LeaseReturned { pool, .. }
-            | ToRelay::SlotWanted { pool }
-            | ToRelay::WorkerDoubted { pool, .. }
-            | ToRelay::WorkerRetired { pool, .. }
-            | ToRelay::WorkerOverdue { pool, .. }
-            | ToRelay::WorkerGone { pool, .. }
-            | ToRelay::WorkerBuried { pool, .. } => *pool,
-            ToRelay::Serve { awaits } => return self.serve(*awaits, descriptors),
-            ToRelay::HandOver => return self.hand_over(descriptors).await,
-            ToRelay::StatusAsked => {
-                self.asked(descriptors);
-                return Ok(());
-            }
-            ToRelay::Drain => {
-                self.drain();
-                return Ok(());
-            }
-            ToRelay::Begin { .. } => return Ok(()),
-        };
-        self.tell(pool, ToPool::Told(pool, message));
+        match message {
+            ToRelay::PoolAdded(plan) => self.add_pool(plan)?,
+            ToRelay::PoolRemoved { pool } => self.remove(pool),
+            ToRelay::Serve { awaits } => self.serve(awaits, descriptors)?,
+            ToRelay::HandOver => self.hand_over(descriptors).await?,
+            ToRelay::FailureTold { lines } => self.tell_failure(&lines, descriptors),
+            ToRelay::StatusAsked => self.asked(descriptors),
+            ToRelay::Drain => self.drain(),
+            ToRelay::LogLevelSet { log_level } => log::set_level(log_level),
+            ToRelay::Begin { .. } => {}
+            about_pool => self.pass_on(about_pool, descriptors),
+        }
         Ok(())
     }
 
-    fn add_pool(&mut self, plan: &PoolPlan, listeners: Vec<OwnedFd>) -> Result<(), RelayError> {
+    /// What is said of a pool goes to its thread.
+    fn pass_on(&mut self, message: ToRelay, descriptors: Vec<OwnedFd>) {
+        let Some(pool) = message.pool() else {
+            return;
+        };
+        let told = match message {
+            ToRelay::PoolListens { .. } => {
+                if !descriptors.is_empty() {
+                    self.listening.insert(pool);
+                }
+                ToPool::Listens(pool, message, descriptors)
+            }
+            ToRelay::WorkerLaunched { worker, pid, .. } => {
+                let lines = self.read_output(pool, worker, pid, descriptors);
+                ToPool::Launched(pool, message, lines)
+            }
+            ToRelay::AccessLogOpened { .. } => {
+                for file in descriptors {
+                    self.tell(pool, ToPool::AccessLog(pool, file));
+                }
+                return;
+            }
+            ToRelay::PoolClosing { .. } => {
+                self.closing.insert(pool);
+                ToPool::Told(pool, message)
+            }
+            _ => ToPool::Told(pool, message),
+        };
+        self.tell(pool, told);
+    }
+
+    fn tell_failure(&mut self, lines: &[Told], connections: Vec<OwnedFd>) {
+        while self.answers.try_join_next().is_some() {}
+        for connection in connections {
+            let threads = self.threads.clone();
+            self.answers
+                .spawn_local(failures::tell(threads, lines.to_vec(), connection));
+        }
+    }
+
+    fn add_pool(&mut self, plan: PoolPlan) -> Result<(), RelayError> {
         let thread = self.pools.len() % self.threads.len().max(1);
         self.pools.insert(plan.pool, (thread, plan.name.clone()));
-        self.listening += usize::from(!listeners.is_empty());
         let seed = getrandom::u64().map_err(|error| RelayError::System {
             step: "get randomness",
             source: io::Error::other(error),
         })?;
-        let (pool, plan) = (plan.pool, plan.clone());
-        self.tell(
-            pool,
-            ToPool::Added {
-                plan,
-                seed,
-                listeners,
-            },
-        );
+        self.tell(plan.pool, ToPool::Added { plan, seed });
         Ok(())
     }
 
@@ -317,7 +349,8 @@ impl Relay {
             .get(&pool)
             .and_then(|(thread, _)| self.threads.get(*thread));
         if thread.is_none_or(|thread| thread.send(message).is_err()) {
-            tracing::error!("relay: pool {pool} has no thread");
+            // a relay that was replaced may know a pool that was removed
+            tracing::debug!("relay: pool {pool} has no thread");
         }
     }
 
@@ -366,7 +399,7 @@ impl Relay {
 fn start_thread(
     number: usize,
     report: mpsc::UnboundedSender<FromRelay>,
-    all_drained: mpsc::UnboundedSender<()>,
+    all_drained: mpsc::UnboundedSender<PoolId>,
     accepting: watch::Receiver<Accepting>,
 ) -> Result<mpsc::UnboundedSender<ToPool>, RelayError> {
     let (sender, receiver) = mpsc::unbounded_channel();

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use stockade_policy::{PoolState, WorkerId, dispatch::Event};
 
-use super::pool::{State, Worker};
+use super::{
+    output::LastLines,
+    pool::{State, Worker},
+};
 use crate::control::{FromRelay, relay::PoolPlan};
 
 impl State {
@@ -78,6 +81,15 @@ impl State {
             }
         }
         self.rest();
+    }
+
+    /// What a worker wrote last that runs or is gone; or why it was not launched.
+    pub(super) fn last_lines(&self, worker: WorkerId) -> Option<LastLines> {
+        let known = self.workers.get(&worker);
+        known.map_or_else(
+            || self.ledger.last_lines(worker),
+            |known| Some(known.lines.clone()),
+        )
     }
 
     /// How the pool stands.

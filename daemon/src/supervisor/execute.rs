@@ -56,11 +56,7 @@ impl Shell {
                 tracing::debug!("worker {worker}: cannot be interrupted");
             }
             Action::ShedWorkers { pool, count } => self.shed_workers(pool, count),
-            Action::ForgetPool { pool } => {
-                let name = self.pool_name(pool);
-                self.cgroups.forget(&name);
-                tracing::debug!("pool {name}: its last worker is gone");
-            }
+            Action::ForgetPool { pool } => self.forget_pool(pool),
             Action::DrainRelay => self.drain_relay(),
             Action::Finish => self.finished = true,
         }
@@ -71,7 +67,7 @@ impl Shell {
         let record = self
             .pools
             .get_mut(&pool)
-            .expect("the machine knows the pools it was told of, and none is ever removed");
+            .expect("the machine knows the pools it was told of, until it has them forgotten");
         record.lives.starts += 1;
         let (name, keys) = (record.name.clone(), record.keys_of(generation));
         let leaf = match self.cgroups.leaf(&name, keys.cgroup, worker) {
@@ -233,7 +229,7 @@ impl Shell {
     ) {
         let now = self.clock.now();
         let mut known = self.workers.remove(&worker);
-        self.bury(pool, worker, known.as_ref(), cause);
+        self.bury(pool, worker, known.as_ref(), (cause, failed));
         if let Some(leaf) = known.as_mut().and_then(|known| known.leaf.take()) {
             leaf.bury();
         }
@@ -257,8 +253,17 @@ impl Shell {
     }
 
     /// Counts the end of a worker, and tells the relay, which shows it.
-    fn bury(&mut self, pool: PoolId, worker: WorkerId, known: Option<&Worker>, cause: Cause) {
+    fn bury(
+        &mut self,
+        pool: PoolId,
+        worker: WorkerId,
+        known: Option<&Worker>,
+        (cause, failed): (Cause, bool),
+    ) {
         if let Some(record) = self.pools.get_mut(&pool) {
+            if failed {
+                record.last_failed = Some(worker);
+            }
             *record.lives.exits.entry(cause.to_string()).or_default() += 1;
         }
         let now = self.clock.now();
@@ -282,15 +287,22 @@ impl Shell {
 
     fn report_pool(&mut self, pool: PoolId, state: PoolState) {
         let first = state == PoolState::Serving && !self.ever_served();
+        let mut is_new = false;
         if let Some(record) = self.pools.get_mut(&pool) {
             record.state = Some(state);
             record.served |= state == PoolState::Serving;
+            is_new = record.is_new;
+            record.is_new &= !matches!(state, PoolState::Serving | PoolState::Failing);
         }
         let name = self.pool_name(pool);
         match state {
             PoolState::Failing => {
                 tracing::warn!("pool {name}: {state}");
                 self.reload_failed(pool, &format!("failing: see `stockade status {name}`"));
+            }
+            PoolState::Serving if is_new => {
+                tracing::info!("pool {name}: {state}");
+                self.reload_ended(pool, "serves");
             }
             PoolState::Starting | PoolState::Serving | PoolState::Stopped => {
                 tracing::info!("pool {name}: {state}");
@@ -317,6 +329,7 @@ impl Shell {
         let pools: Vec<(&str, PoolState)> = self
             .pools
             .values()
+            .filter(|record| !record.closing)
             .map(|record| (&*record.name, record.standing()))
             .collect();
         self.systemd.pools(&pools);
@@ -353,8 +366,9 @@ impl Shell {
         tracing::warn!(
             "pool {name}: reload abandoned: generation {generation} did not come up ({why}); the old one goes on"
         );
-        self.reload_failed(
+        self.generation_failed(
             pool,
+            generation,
             &format!("generation {generation} did not come up ({why}); the old one goes on: see `stockade status {name}`"),
         );
     }
@@ -363,7 +377,7 @@ impl Shell {
     fn drain_relay(&mut self) {
         self.relay.drain();
         for record in self.pools.values_mut() {
-            record.close_sockets();
+            record.listeners.close();
         }
         self.drained_when_all_have();
     }

@@ -12,6 +12,7 @@
 //! - `scale`: how many workers a pool has, as the relay and operators say.
 //! - `spawn`: the only place where processes are started.
 //! - `systemd`: what systemd is told and passes.
+//! - `listeners`: where pools listen; `removal`: pools that go; `watching`: files whose change reloads a pool.
 //! - `sockets`, `runtime_dir`, `adapter`, `signals`: what is made, taken or opened at the start.
 //!
 //! It decides nothing about workers: that is `stockade_policy::supervision`.
@@ -23,11 +24,13 @@ mod error;
 mod execute;
 mod leases;
 mod line;
+mod listeners;
 mod pools;
 mod process;
 mod relay_life;
 mod relay_process;
 mod reload;
+mod removal;
 mod runtime_dir;
 mod scale;
 mod shell;
@@ -38,6 +41,7 @@ mod spawn;
 mod strays;
 mod succession;
 mod systemd;
+mod watching;
 mod words;
 mod workers;
 
@@ -81,6 +85,7 @@ use signals::Signals;
 use spawn::Spawner;
 use strays::Strays;
 use systemd::{Passed, Systemd};
+use watching::Watcher;
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +131,6 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
     prctl::set_child_subreaper(true)
         .map_err(io::Error::from)
         .map_err(SupervisorError::step("become a subreaper"))?;
-    let mut passed = Passed::take()?;
     warn(&config);
     let daemon = config.daemon;
     let mut adapter = Adapter::default();
@@ -140,11 +144,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
         Some(keys) => Some(ShimProcess::bind(keys, daemon.log_level)?),
         None => None,
     };
-    let mut pools = BTreeMap::new();
-    for (id, pool) in (1..).map(PoolId).zip(config.pools) {
-        pools.insert(id, PoolRecord::bind(id, pool, &mut passed)?);
-    }
-    warn_of(&passed);
+    let pools = bind(config.pools)?;
     let mut random = Random::new(seed()?);
     if let Some(shim) = &mut shim {
         shim.seed(random.next());
@@ -161,6 +161,8 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
         wanting: VecDeque::new(),
         shim,
         daemon,
+        next_pool: pools.keys().last().map_or(1, |last| last.0 + 1),
+        closing: BTreeMap::new(),
         pools,
         workers: BTreeMap::new(),
         launch_failures: BTreeMap::new(),
@@ -171,6 +173,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
         runtime_dir,
         _admin: admin,
         reloads: Reloads::default(),
+        watcher: Watcher::default(),
         systemd: Systemd::new(),
         strays: Strays::default(),
         random,
@@ -180,6 +183,21 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
         never_served: None,
     };
     Ok((shell, inbox))
+}
+
+/// Binds the pools' sockets, or takes those that systemd has passed.
+fn bind(configured: Vec<Pool>) -> Result<BTreeMap<PoolId, PoolRecord>, SupervisorError> {
+    let mut passed = Passed::take()?;
+    let mut pools = BTreeMap::new();
+    for (id, pool) in (1..).map(PoolId).zip(configured) {
+        pools.insert(id, PoolRecord::bind(id, pool, &mut passed)?);
+    }
+    for name in passed.left() {
+        tracing::warn!(
+            "systemd has passed a socket {name}, which no pool listens on: it is closed; `listen` takes it as \"systemd:{name}\""
+        );
+    }
+    Ok(pools)
 }
 
 /// Starts the relay and the shim, which have to come up this time, and gives the machine its pools.
@@ -214,6 +232,7 @@ async fn begin(shell: &mut Shell) -> Result<(), SupervisorError> {
     for (pool, settings) in pools {
         shell.tell_machine(Event::PoolAdded { pool, settings });
     }
+    shell.watch_pools();
     shell.tell_systemd();
     Ok(())
 }
@@ -253,15 +272,6 @@ fn limit(cgroups: &mut Cgroups, pool: &Pool) -> Result<(), SupervisorError> {
 fn warn(config: &Config) {
     for warning in config::warnings::warnings(config, &config::System) {
         tracing::warn!("{warning}");
-    }
-}
-
-/// Says which sockets nobody takes.
-fn warn_of(passed: &Passed) {
-    for name in passed.left() {
-        tracing::warn!(
-            "systemd has passed a socket {name}, which no pool listens on: it is closed; `listen` takes it as \"systemd:{name}\""
-        );
     }
 }
 

@@ -3,20 +3,17 @@
 use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use stockade_policy::{
-    Generation, PoolId, PoolState, dispatch,
+    Generation, PoolId, PoolState, WorkerId, dispatch,
     supervision::{self, Scale},
 };
 
 use super::{
-    access_logs::AccessLogs,
-    error::SupervisorError,
-    sockets::{self, SocketFile},
-    systemd::Passed,
+    access_logs::AccessLogs, error::SupervisorError, listeners::Listeners, systemd::Passed,
 };
 use crate::{
     config::{
         IDLE_TIMEOUT, QUEUE_WAIT,
-        resolved::{AccessLog, Application, Kind, Listen, Pool},
+        resolved::{AccessLog, Application, Kind, Pool},
     },
     control::{
         ToRelay,
@@ -33,16 +30,20 @@ const SERVICE_PROOF: Duration = Duration::from_secs(1);
 pub(super) struct PoolRecord {
     pub(super) id: PoolId,
     pub(super) name: String,
-    /// Its listening sockets; every relay gets copies.
-    pub(super) listeners: Vec<Arc<OwnedFd>>,
-    /// Their names, while the pool takes connections.
-    files: Vec<SocketFile>,
+    /// Its listening sockets, while it takes connections; every relay gets copies.
+    pub(super) listeners: Listeners,
     /// As reported last.
     pub(super) state: Option<PoolState>,
     /// It was reported as serving once.
     pub(super) served: bool,
-    /// The keys as they were when its sockets were bound.
-    bound: Arc<Pool>,
+    /// It was added to a daemon that ran, and has neither served nor failed.
+    pub(super) is_new: bool,
+    /// It is to go.
+    pub(super) closing: bool,
+    /// Its last reload did not come up.
+    abandoned: bool,
+    /// The last worker that ended before its first request.
+    pub(super) last_failed: Option<WorkerId>,
     /// The keys as read last: the next generation's.
     latest: Arc<Pool>,
     /// The keys of the generation that serves, and so the relay's.
@@ -70,30 +71,24 @@ impl PoolRecord {
         config: Pool,
         passed: &mut Passed,
     ) -> Result<Self, SupervisorError> {
-        let (mut listeners, mut files) = (Vec::new(), Vec::new());
-        for listen in &config.listen {
-            match listen {
-                Listen::Unix(path) => {
-                    let bound = sockets::bind_public(path, config.socket, config.listen_backlog)?;
-                    listeners.push(bound.listener);
-                    files.push(bound.file);
-                }
-                Listen::Tcp(address) => {
-                    listeners.push(sockets::bind_tcp(*address, config.listen_backlog)?.into());
-                }
-                Listen::Systemd(name) => listeners.extend(passed.of(name, &config)?),
-            }
-        }
+        let listeners = Listeners::bind(&config, passed)?;
+        Ok(Self::of(id, config, listeners))
+    }
+
+    /// A pool that listens there.
+    pub(super) fn of(id: PoolId, config: Pool, listeners: Listeners) -> Self {
         let keys = Arc::new(config);
         let scale = scale_of(&keys);
-        Ok(Self {
+        Self {
             id,
             name: keys.name.clone(),
-            listeners: listeners.into_iter().map(Arc::new).collect(),
-            files,
+            listeners,
             state: None,
             served: false,
-            bound: Arc::clone(&keys),
+            is_new: false,
+            closing: false,
+            abandoned: false,
+            last_failed: None,
             latest: Arc::clone(&keys),
             serving: keys,
             generation: Generation(1),
@@ -107,29 +102,55 @@ impl PoolRecord {
             },
             lives: Lives::default(),
             generations: BTreeMap::new(),
-        })
+        }
     }
 
-    /// The keys as they were when its sockets were bound.
-    pub(super) fn bound(&self) -> &Pool {
-        &self.bound
-    }
-
-    /// The daemon stops: whoever connects from here on is refused at once instead of waiting for an answer that does not come.
-    pub(super) fn close_sockets(&mut self) {
-        self.files.clear();
-        self.listeners.clear();
-    }
-
-    /// The configuration was read again.
+    /// The configuration was read again: these are the keys of the next generation.
     pub(super) fn change(&mut self, config: Pool) {
         self.scaled = None;
+        self.abandoned = false;
         self.latest = Arc::new(config);
     }
 
-    /// The keys as read last.
-    pub(super) fn latest(&self) -> Pool {
-        Pool::clone(&self.latest)
+    /// The configuration was read again: these keys hold from here on, for the workers that run are as they would be. During a reload it
+    /// is the new generation whose keys they are.
+    pub(super) fn adjust(&mut self, config: Pool) {
+        self.forget_abandoned();
+        let (old, new) = (Arc::clone(&self.latest), Arc::new(config));
+        if scale_of(&old) != scale_of(&new) {
+            self.scaled = None;
+        }
+        let of_generations = self.generations.values_mut();
+        for keys in of_generations.chain([&mut self.latest, &mut self.serving]) {
+            if Arc::ptr_eq(keys, &old) {
+                *keys = Arc::clone(&new);
+            }
+        }
+    }
+
+    /// Who may connect over TCP holds at once, as the addresses do.
+    pub(super) fn allow(&mut self, config: &Pool) {
+        if self.serving.allowed_clients != config.allowed_clients {
+            let mut serving = Pool::clone(&self.serving);
+            serving.allowed_clients.clone_from(&config.allowed_clients);
+            self.serving = Arc::new(serving);
+        }
+    }
+
+    /// The keys that it runs with, or is being reloaded to.
+    pub(super) fn in_force(&self) -> &Pool {
+        if self.abandoned {
+            &self.serving
+        } else {
+            &self.latest
+        }
+    }
+
+    /// Those of a generation that did not come up are nobody's.
+    pub(super) fn forget_abandoned(&mut self) {
+        if std::mem::take(&mut self.abandoned) {
+            self.latest = Arc::clone(&self.serving);
+        }
     }
 
     /// The keys of `generation`: those that held when it was first started.
@@ -163,11 +184,12 @@ impl PoolRecord {
     /// `generation` is not started any more.
     pub(super) fn abandon_reload(&mut self, generation: Generation) {
         self.generations.remove(&generation);
+        self.abandoned = true;
     }
 
     /// What it runs; no reload changes that.
     pub(super) fn kind(&self) -> Kind {
-        self.bound.application.kind()
+        self.latest.application.kind()
     }
 
     /// How it stands as far as the supervisor knows: whether an upstream answers is known to the relay alone.
@@ -179,18 +201,13 @@ impl PoolRecord {
         }
     }
 
-    /// The keys as read last hold from here on; there are no generations of somebody else's processes.
-    pub(super) fn take_over(&mut self) {
-        self.serving = Arc::clone(&self.latest);
-    }
-
     /// What supervision needs of the keys as read last.
     pub(super) fn supervision(&self, first_alone: bool) -> supervision::Settings {
         let keys = &self.latest;
         supervision::Settings {
             scale: self.scale(),
             threads: keys.threads,
-            surge: keys.surge,
+            surge: keys.renewal.surge,
             startup_timeout: keys.startup_timeout,
             graceful_timeout: keys.graceful_timeout,
             eviction_timeout: keys.eviction_timeout,
@@ -211,7 +228,7 @@ impl PoolRecord {
             name: self.name.clone(),
             generation: self.generation,
             processes: self.processes,
-            listen: self.bound.listen.iter().map(Listen::to_string).collect(),
+            listen: self.listeners.names(),
             settings: dispatch::Settings {
                 queue_limit: keys.queue_limit,
                 queue_timeout: keys.queue_timeout,
@@ -290,7 +307,7 @@ impl PoolRecord {
 
     /// What a new relay is told of the pool, with the descriptors of each message.
     pub(super) fn handover(&self, logs: &AccessLogs) -> Vec<(ToRelay, Vec<Arc<OwnedFd>>)> {
-        let added = (ToRelay::PoolAdded(self.dispatch()), self.listeners.clone());
+        let added = (ToRelay::PoolAdded(self.dispatch()), Vec::new());
         let reported = self.state.map(|state| {
             let pool = self.id;
             (ToRelay::PoolReported { pool, state }, Vec::new())
@@ -299,9 +316,12 @@ impl PoolRecord {
         let lives = self.lives.clone();
         let counted = (ToRelay::PoolCounted { pool, lives }, Vec::new());
         let opened = self.access_log_opened(logs);
+        let closing = (self.closing).then(|| (ToRelay::PoolClosing { pool }, Vec::new()));
         ([added].into_iter().chain(opened))
             .chain([counted])
             .chain(reported)
+            .chain(self.listeners.told(pool))
+            .chain(closing)
             .collect()
     }
 }

@@ -31,7 +31,11 @@ use crate::{
         confinement::Confinement,
         resolved::{Account, Daemon, LogLevel},
     },
-    control::{Channel, ToRelay, admin::Answer, relay::VERSION},
+    control::{
+        Channel, ToRelay,
+        admin::Answer,
+        relay::{Told, VERSION},
+    },
     launch::plan::{Failure, Plan, Slot},
 };
 
@@ -324,7 +328,7 @@ impl RelayProcess {
 
     /// Has it answer an operator's question for the status. Without a relay the question is answered here.
     pub(super) fn ask_status(&mut self, asked: Asked) {
-        if self.serving().is_some_and(|life| !life.given_up) {
+        if self.may_answer() {
             self.tell_serving(&ToRelay::StatusAsked, vec![Arc::new(asked.connection)]);
             return;
         }
@@ -334,6 +338,23 @@ impl RelayProcess {
         };
         // who asked may have gone
         drop(asked.reply.send(answer));
+    }
+
+    /// From here on another `log-level`.
+    pub(super) fn set_log_level(&mut self, log_level: LogLevel) {
+        self.log_level = log_level;
+        self.tell(&ToRelay::LogLevelSet { log_level }, &[]);
+    }
+
+    /// Whether there is one that takes operators' connections.
+    pub(super) fn may_answer(&self) -> bool {
+        self.serving().is_some_and(|life| !life.given_up)
+    }
+
+    /// Has it tell an operator what has failed, with what the workers wrote last.
+    pub(super) fn tell_failure(&mut self, lines: Vec<Told>, connection: OwnedFd) {
+        let message = ToRelay::FailureTold { lines };
+        self.tell_serving(&message, vec![Arc::new(connection)]);
     }
 
     /// The next thing that comes of one of them; meanwhile what waits is said. May be dropped at any time.

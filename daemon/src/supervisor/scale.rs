@@ -108,7 +108,7 @@ impl Shell {
                 ),
             );
         }
-        let spare = match (minimum, record.latest().scale) {
+        let spare = match (minimum, record.in_force().scale) {
             (0, _) => 0,
             (_, Some(scale)) => scale.spare.min(maximum),
             (_, None) => 1,
@@ -152,9 +152,9 @@ impl Shell {
         if self.stopping {
             return Err(failed(75, "the daemon is stopping".to_owned()));
         }
-        let mut records = self.pools.values();
-        let Some(record) = records.find(|record| record.name == name) else {
-            let known: Vec<&str> = self.pools.values().map(|pool| pool.name.as_str()).collect();
+        let records = self.pools.values().filter(|record| !record.closing);
+        let Some(record) = records.clone().find(|record| record.name == name) else {
+            let known: Vec<&str> = records.map(|pool| pool.name.as_str()).collect();
             let known = known.join(", ");
             return Err(failed(
                 1,

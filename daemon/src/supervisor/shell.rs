@@ -27,13 +27,14 @@ use super::{
     process::{End, Process},
     relay_life::RelayNumber,
     relay_process::RelayProcess,
-    reload::Reloads,
+    reload::{Reload, Reloads},
     runtime_dir::RuntimeDir,
     shim_process::{ShimProcess, gone as shim_gone},
     signals::{Asked, Signals},
     spawn::{Launch, Spawner},
     strays::{Living, Strays},
     systemd::Systemd,
+    watching::Watcher,
     workers::Worker,
 };
 use crate::{
@@ -76,8 +77,14 @@ pub(super) struct Shell {
     pub(super) cgroups: Cgroups,
     pub(super) runtime_dir: RuntimeDir,
     pub(super) _admin: Admin,
+    /// The number of the next pool; none is given again.
+    pub(super) next_pool: u32,
+    /// Pools that are to go and still answer what waits; until when.
+    pub(super) closing: BTreeMap<PoolId, Time>,
     /// Who waits for the end of a reload.
     pub(super) reloads: Reloads,
+    /// Files whose change reloads a pool.
+    pub(super) watcher: Watcher,
     pub(super) systemd: Systemd,
     pub(super) strays: Strays,
     pub(super) random: Random,
@@ -152,6 +159,7 @@ impl Shell {
             }
             let relay = &mut self.relay;
             let shim = &self.shim;
+            let watcher = &mut self.watcher;
             streak += 1;
             select! {
                 biased;
@@ -167,7 +175,9 @@ impl Shell {
                 () = shim_gone(shim.as_ref()) => self.shim_gone(),
                 // 8. Operators' commands.
                 Some(asked) = inbox.admin.recv() => self.admin_asked(asked),
-                // 9. Time; after what happened, so that good news that came in time counts.
+                // 9. Files that are watched.
+                seen = watcher.next() => self.watcher.saw(&seen, self.clock.now()),
+                // 10. Time; after what happened, so that good news that came in time counts.
                 () = until(self.clock, deadline) => {
                     streak = 0;
                     self.expire();
@@ -188,10 +198,12 @@ impl Shell {
             self.relay.restart(),
             self.relay.patience(),
             shim,
+            self.watcher.due(),
         ]
         .into_iter()
         .flatten()
         .chain(answers)
+        .chain(self.closing.values().copied())
         .min()
     }
 
@@ -204,6 +216,8 @@ impl Shell {
         }
         self.relay.expire(now);
         self.expire_shim(now);
+        self.expire_closing(now);
+        self.expire_watches(now);
         self.give_up_silent_workers(now);
     }
 
@@ -247,7 +261,7 @@ impl Shell {
                 self.stop_at_once(Signal::SIGKILL);
             }
             Asked::Reload => {
-                if let Err(refusal) = self.reload(None) {
+                if let Err(refusal) = self.reload(&Reload::default()) {
                     refusal.log();
                 }
             }
@@ -258,10 +272,15 @@ impl Shell {
     }
 
     fn admin_asked(&mut self, asked: admin::Asked) {
-        match asked.request {
+        match asked.request.clone() {
             Request::Status => self.relay.ask_status(asked),
-            Request::Reload { pool, wait } => {
-                self.reload_asked(pool.as_deref(), wait, asked.reply);
+            Request::Reload {
+                pool,
+                changed,
+                wait,
+            } => {
+                let what = Reload { pool, changed };
+                self.reload_asked(&what, wait, asked);
             }
             Request::Start { pool } => reply(asked.reply, self.start_asked(&pool)),
             Request::Stop { pool } => reply(asked.reply, self.stop_asked(&pool)),
@@ -275,7 +294,16 @@ impl Shell {
 
     fn said(&mut self, worker: WorkerId, message: FromWorker) {
         match message {
-            FromWorker::Ready => self.tell_machine(Event::WorkerReady { worker }),
+            FromWorker::Ready => self.came_up(worker),
+        }
+    }
+
+    /// A worker says that it is ready, or has answered the relay. It is when it has answered `probe` too.
+    pub(super) fn came_up(&mut self, worker: WorkerId) {
+        let known = self.workers.get_mut(&worker);
+        match known.and_then(Worker::probed) {
+            Some(message) => self.relay.tell_serving(&message, Vec::new()),
+            None => self.tell_machine(Event::WorkerReady { worker }),
         }
     }
 

@@ -106,6 +106,11 @@ impl ShimProcess {
         self.random = Random::new(seed);
     }
 
+    /// What the next shim that is started logs.
+    pub(super) const fn set_log_level(&mut self, log_level: LogLevel) {
+        self.log_level = log_level;
+    }
+
     /// The keys that it runs by.
     pub(super) const fn keys(&self) -> &Shim {
         &self.keys

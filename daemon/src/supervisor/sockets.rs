@@ -4,7 +4,7 @@
 //! by owner, group and mode afterwards, through a descriptor of the very inode: whoever owns the folder may swap names.
 
 use std::{
-    fs::{self, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions},
     io,
     net::{SocketAddr, TcpListener},
     os::{
@@ -131,10 +131,7 @@ fn bind_unix(path: &Path, owner: SocketOwner, backlog: i32) -> io::Result<(Owned
     // The mode the name is made with.
     fchmod(&listener, Mode::S_IRUSR | Mode::S_IWUSR)?;
     bind(listener.as_raw_fd(), &address)?;
-    let inode = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
-        .open(path)?;
+    let inode = open_inode(path)?;
     let found = inode.metadata()?;
     if !found.file_type().is_socket() {
         return Err(io::Error::other("the socket was replaced as it was made"));
@@ -143,8 +140,21 @@ fn bind_unix(path: &Path, owner: SocketOwner, backlog: i32) -> io::Result<(Owned
         path: path.to_owned(),
         inode: (found.dev(), found.ino()),
     };
+    give(&inode, owner)?;
+    listen_with(&listener, backlog)?;
+    Ok((listener, file))
+}
+
+fn open_inode(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+        .open(path)
+}
+
+fn give(inode: &File, owner: SocketOwner) -> io::Result<()> {
     fchownat(
-        &inode,
+        inode,
         "",
         owner.uid.map(Uid::from_raw),
         owner.gid.map(Gid::from_raw),
@@ -153,9 +163,7 @@ fn bind_unix(path: &Path, owner: SocketOwner, backlog: i32) -> io::Result<(Owned
     fs::set_permissions(
         format!("/proc/self/fd/{}", inode.as_raw_fd()),
         Permissions::from_mode(owner.mode),
-    )?;
-    listen_with(&listener, backlog)?;
-    Ok((listener, file))
+    )
 }
 
 /// Sets O_NONBLOCK on what this descriptor and its copies share.
@@ -166,7 +174,7 @@ pub(super) fn set_nonblocking(descriptor: &OwnedFd) -> io::Result<()> {
 }
 
 /// Listens, or changes the backlog of a socket that does. The kernel cuts it to net.core.somaxconn.
-fn listen_with(listener: &impl AsFd, backlog: i32) -> io::Result<()> {
+pub(super) fn listen_with(listener: &impl AsFd, backlog: i32) -> io::Result<()> {
     let backlog = match Backlog::new(backlog) {
         Ok(backlog) => backlog,
         Err(Errno::EINVAL) => Backlog::MAXALLOWABLE,
@@ -175,11 +183,33 @@ fn listen_with(listener: &impl AsFd, backlog: i32) -> io::Result<()> {
     Ok(listen(listener, backlog)?)
 }
 
+impl SocketFile {
+    /// Whether the name is still that of our socket.
+    pub(super) fn is_ours(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.inode)
+    }
+
+    /// Changes owner and mode.
+    pub(super) fn give_to(&self, owner: SocketOwner) -> Result<(), SupervisorError> {
+        let given = open_inode(&self.path).and_then(|inode| {
+            let found = inode.metadata()?;
+            if (found.dev(), found.ino()) == self.inode {
+                give(&inode, owner)
+            } else {
+                Err(io::Error::other("somebody else has taken the name"))
+            }
+        });
+        let shown = self.path.display();
+        let step = format!("change owner and mode of the socket {shown}");
+        given.map_err(SupervisorError::step(step))
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let still_ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == self.inode);
-        if still_ours && let Err(error) = fs::remove_file(&self.path) {
+        if self.is_ours()
+            && let Err(error) = fs::remove_file(&self.path)
+        {
             tracing::warn!("could not remove {}: {error}", self.path.display());
         }
     }

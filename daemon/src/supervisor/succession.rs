@@ -65,6 +65,12 @@ impl Shell {
             }
             FromRelay::Serving => self.relay_serves(from),
             FromRelay::ReplaceMe => self.replace_relay(from),
+            FromRelay::WorkerProbed(worker) => self.tell_machine(Event::WorkerReady { worker }),
+            FromRelay::PoolDrained(pool) => {
+                if self.relay.role(from) == Some(Role::Serving) {
+                    self.retire_pool(pool);
+                }
+            }
             FromRelay::PoolChanged(pool) => {
                 if self.relay.role(from) == Some(Role::Serving) {
                     self.relay_heard_of(pool);
@@ -153,6 +159,9 @@ impl Shell {
                 let doubted = known.doubted();
                 self.relay.tell_serving(&doubted, Vec::new());
             }
+            if let Some(probed) = known.probed_again() {
+                self.relay.tell_serving(&probed, Vec::new());
+            }
         }
     }
 
@@ -176,6 +185,10 @@ impl Shell {
             if (lost && known.may_be_asked()) || unasked {
                 let doubted = known.doubted();
                 self.relay.tell_serving(&doubted, Vec::new());
+            }
+            let is_next = buried == Some(Buried::Serving);
+            if let Some(probed) = known.probed_again().filter(|_| is_next) {
+                self.relay.tell_serving(&probed, Vec::new());
             }
         }
         if buried == Some(Buried::Serving) {
@@ -222,7 +235,7 @@ impl Shell {
             .get_mut(&worker)
             .filter(|known| known.description.offered);
         let Some(known) = known else {
-            return self.tell_machine(Event::WorkerReady { worker });
+            return self.came_up(worker);
         };
         known.description.answer_due = None;
         let slots = known.leases.answered();

@@ -65,6 +65,8 @@ pub(super) struct WorkerDescription {
     pub(super) tells: bool,
     /// Exec has succeeded.
     pub(super) launched: bool,
+    /// It is up, and a relay asks it for `probe`.
+    pub(super) probing: bool,
     /// The relay may give it requests.
     pub(super) offered: bool,
     /// The relay is to give it no more.
@@ -139,6 +141,7 @@ impl Worker {
             started: now,
             tells,
             launched: false,
+            probing: false,
             offered: false,
             retired: false,
             answer_due: None,
@@ -242,10 +245,34 @@ impl Worker {
         let WorkerDescription {
             tells,
             launched,
+            probing,
             offered,
             ..
         } = self.description;
-        launched && !offered && !tells && self.may_be_asked()
+        launched && !probing && !offered && !tells && self.may_be_asked()
+    }
+
+    /// It is up: what the relay is told that is to ask it for `probe`, if it has to answer that first.
+    pub(super) fn probed(&mut self) -> Option<ToRelay> {
+        let path = self.keys.renewal.probe.clone()?;
+        self.description.probing = true;
+        Some(self.probe_of(path))
+    }
+
+    /// What another relay is told that is to ask it for `probe`, if that is not over.
+    pub(super) fn probed_again(&self) -> Option<ToRelay> {
+        let description = &self.description;
+        let asked = description.probing && !description.offered && self.may_be_asked();
+        let path = self.keys.renewal.probe.clone().filter(|_| asked)?;
+        Some(self.probe_of(path))
+    }
+
+    const fn probe_of(&self, path: String) -> ToRelay {
+        ToRelay::WorkerProbed {
+            pool: self.description.pool,
+            worker: self.description.worker,
+            path,
+        }
     }
 
     /// It may be used, and there is something of it that answers.
@@ -295,10 +322,13 @@ impl Worker {
             *leased = *slots;
         }
         let again = offered.then(|| (again, Vec::new()));
+        let probed = self.probed_again().filter(|_| role == Role::Serving);
+        let probed = probed.map(|probed| (probed, Vec::new()));
         let retired = retired.then(|| (ToRelay::WorkerRetired { pool, worker }, Vec::new()));
         [self.launched(probe, false, now)]
             .into_iter()
             .chain(again)
+            .chain(probed)
             .chain(retired)
             .collect()
     }

@@ -62,6 +62,9 @@ impl Supervision {
             Event::PoolChanged { pool, settings } => {
                 self.tell_pool(pool, |pool, _| pool.change(settings))
             }
+            Event::PoolAdjusted { pool, settings } => {
+                self.tell_pool(pool, |pool, _| pool.adjust(settings))
+            }
             Event::PoolRemoved { pool } => self.tell_pool(pool, Pool::remove),
             Event::PoolStopped { pool } => self.tell_pool(pool, Pool::halt),
             Event::PoolStarted { pool } => self.tell_pool(pool, Pool::resume),

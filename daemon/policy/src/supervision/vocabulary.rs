@@ -195,6 +195,14 @@ pub enum Event {
         /// Its keys.
         settings: Settings,
     },
+    /// The configuration was read again: these are the pool's keys from here on, for nothing in them needs new workers. Those that
+    /// run keep the time-outs that they were started with.
+    PoolAdjusted {
+        /// The pool.
+        pool: PoolId,
+        /// Its keys.
+        settings: Settings,
+    },
     /// The configuration is without the pool: its workers are to finish within `eviction-timeout`. Ends with
     /// [`Action::ForgetPool`].
     PoolRemoved {

@@ -195,3 +195,17 @@ fn a_reload_waits_for_a_replacement_that_is_under_way() {
          2900   ready 3                          | offer 3, retire 2 requested, finish-reload g2",
     );
 }
+
+#[test]
+fn keys_that_need_no_new_workers_hold_at_once() {
+    play(
+        "0      add processes=1          | report starting, start 1 g1
+         900    ready 1                  | offer 1, report serving
+         1000   adjust processes=2       | start 2 g1
+         1100   ready 2                  | offer 2
+         2000   reload                   | start 3 g2
+         2100   adjust processes=3       |
+         2900   ready 3                  | offer 3, start 4 g2
+         3000   ready 4                  | offer 4, retire 1 requested",
+    );
+}

@@ -84,6 +84,10 @@ fn parse(text: &str, now: Time) -> Event {
             pool,
             settings: settings(&words),
         },
+        "adjust" => Event::PoolAdjusted {
+            pool,
+            settings: settings(&words),
+        },
         "used" => Event::PoolUsed {
             pool,
             busy: u32::try_from(number(1)).expect(text),

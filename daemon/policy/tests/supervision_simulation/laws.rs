@@ -66,6 +66,7 @@ impl Laws {
         match event {
             Event::PoolAdded { .. }
             | Event::PoolChanged { .. }
+            | Event::PoolAdjusted { .. }
             | Event::PoolRemoved { .. }
             | Event::PoolStopped { .. }
             | Event::PoolStarted { .. }
@@ -103,6 +104,7 @@ impl Laws {
         }
         let (Event::PoolAdded { pool, .. }
         | Event::PoolChanged { pool, .. }
+        | Event::PoolAdjusted { pool, .. }
         | Event::PoolRemoved { pool }
         | Event::PoolStopped { pool }
         | Event::PoolStarted { pool }

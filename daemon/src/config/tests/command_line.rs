@@ -15,6 +15,7 @@ fn run(target: &str) -> Run {
         listen: "127.0.0.1:8000".parse().unwrap(),
         processes: None,
         threads: Some(3),
+        reload: false,
         files: vec![("/static/".to_owned(), PathBuf::from("."))],
         user: None,
         folder: PathBuf::from("/srv/blog"),

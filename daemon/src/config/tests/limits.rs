@@ -239,7 +239,7 @@ fn what_a_pool_says_of_its_workers_counts_not_what_the_defaults_say() {
     let pool = with("processes = 2", "scale = { minimum = 2 }\n");
     assert_eq!(pool.scale.map(|scale| scale.maximum), Some(10));
     let pool = with("reload = { surge = 2 }", "");
-    assert_eq!(pool.surge, 2);
+    assert_eq!(pool.renewal.surge, 2);
 }
 
 #[test]
@@ -254,6 +254,6 @@ fn a_part_of_the_workers_is_rounded_up() {
         ),
         ("reload = { surge = 4 }\n", 4),
     ] {
-        assert_eq!(pool(text).surge, surge, "{text}");
+        assert_eq!(pool(text).renewal.surge, surge, "{text}");
     }
 }

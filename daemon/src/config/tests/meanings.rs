@@ -16,7 +16,7 @@ use crate::config::{
     errors::Place,
     resolved::{
         AccessLog, Account, Application, Bytes, CgroupLimits, Config, Daemon, Deadlines, Listen,
-        LogLevel, Logging, Pool, SocketOwner, Stderr, Wear,
+        LogLevel, Logging, Pool, Renewal, SocketOwner, Stderr, Wear,
     },
 };
 
@@ -82,7 +82,12 @@ fn default_pool() -> Pool {
         mount: String::new(),
         processes: 5,
         scale: None,
-        surge: 1,
+        renewal: Renewal {
+            surge: 1,
+            touch: Vec::new(),
+            watch: Vec::new(),
+            probe: None,
+        },
         threads: 1,
         multiplex: false,
         account: Some(account("blog", 1001, &[1001, 33], "/home/blog")),

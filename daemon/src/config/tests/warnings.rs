@@ -186,6 +186,7 @@ fn a_command_is_told_in_the_words_of_a_command() {
         listen: "127.0.0.1:8000".parse().unwrap(),
         processes: None,
         threads: None,
+        reload: false,
         files: Vec::new(),
         user: Some("nobody".to_owned()),
         folder: "/home/blog".into(),

@@ -24,6 +24,23 @@ impl Pool {
         takes
     }
 
+    /// These are its keys from here on; of a generation that is to take over, if there is one.
+    pub(in super::super) fn adjust(&mut self, settings: Settings) -> bool {
+        let takes = self.phase != Phase::Removed;
+        if takes {
+            self.changed = None;
+            let plan = self.candidate.as_mut().unwrap_or(&mut self.accepted);
+            if plan.settings.scale != settings.scale {
+                self.scaled = None;
+            }
+            plan.settings = settings;
+            if self.scale().is_static() {
+                self.demand = Demand::default();
+            }
+        }
+        takes
+    }
+
     /// A new generation is asked for. One that has no ready worker yet gives way to it. In a pool that an operator has
     /// stopped it is what will be started.
     pub(in super::super) fn reload(&mut self, context: &mut Context) -> bool {
