@@ -4,7 +4,7 @@ use std::{fmt::Write as _, process::ExitCode, time::Duration};
 
 use stockade_daemon::control::{
     admin::{Answer, Request},
-    status::{ExitStatus, PoolStatus, Processes, Status, WorkerStatus},
+    status::{CurrentRequest, ExitStatus, PoolStatus, Processes, Status, WorkerStatus},
 };
 
 use stockade_policy::supervision::WorkerState;
@@ -170,16 +170,7 @@ fn workers(workers: &[WorkerStatus]) -> String {
         .map(str::to_owned),
     ];
     for worker in workers {
-        let now: Vec<String> = worker
-            .current
-            .iter()
-            .map(|request| {
-                format!(
-                    "{} {} ({:.1} s)",
-                    request.method, request.path, request.age_seconds
-                )
-            })
-            .collect();
+        let now: Vec<String> = worker.current.iter().map(in_short).collect();
         rows.push([
             worker.id.to_string(),
             worker
@@ -212,13 +203,16 @@ fn exits(exits: &[ExitStatus]) -> String {
     for exit in exits {
         writeln!(
             text,
-            "  {}  worker {} (pid {}): {} after {}, {} requests",
+            "  {}  worker {} (pid {}): {} after {}, {} requests{}{}",
             stamp(exit.at),
             exit.worker,
             exit.pid,
             cause(exit),
             ago(exit.age_seconds),
-            exit.requests
+            exit.requests,
+            exit.resident_bytes
+                .map_or_else(String::new, |bytes| format!(", {}", size(bytes))),
+            had(&exit.current)
         )
         .expect("text can be written to");
         if wanted(exit) {
@@ -233,16 +227,47 @@ fn exits(exits: &[ExitStatus]) -> String {
 
 /// Whether nothing was wrong: then what it wrote last is of no interest.
 fn wanted(exit: &ExitStatus) -> bool {
-    matches!(&*exit.cause, "requested" | "maximum-requests")
+    let wanted = [
+        "requested",
+        "scaled-down",
+        "maximum-requests",
+        "restart-interval",
+        "maximum-memory",
+        "inactivity",
+    ];
+    wanted.contains(&&*exit.cause)
+}
+
+/// The requests that it did not answer.
+fn had(current: &[CurrentRequest]) -> String {
+    let had: Vec<String> = current.iter().map(in_short).collect();
+    if had.is_empty() {
+        return String::new();
+    }
+    format!("; it had {}", had.join(", "))
+}
+
+fn in_short(request: &CurrentRequest) -> String {
+    let CurrentRequest {
+        method,
+        path,
+        age_seconds,
+        ..
+    } = request;
+    format!("{method} {path} ({age_seconds:.1} s)")
 }
 
 fn cause(exit: &ExitStatus) -> String {
     // a sentence, or a word that belongs to it
-    match exit.detail.as_str() {
+    let mut text = match exit.detail.as_str() {
         "" => exit.cause.clone(),
         detail if detail.contains(' ') => format!("{}: {detail}", exit.cause),
         detail => format!("{} {detail}", exit.cause),
+    };
+    if exit.core_dumped {
+        text.push_str(", core dumped");
     }
+    text
 }
 
 fn count(pool: &PoolStatus, state: WorkerState) -> usize {

@@ -266,6 +266,30 @@ fn refusals_are_counted_by_cause() {
     assert_eq!(pool["requests_total"], 4);
 }
 
+#[test]
+fn limits_stand_beside_what_they_limit() {
+    let keys = "processes = 2\nthreads = 1\nmaximum-memory = \"100MiB\"\ncpu-time-limit = \"1h\"\nqueue-timeout = \"1500ms\"";
+    let stockade = watched(&|site| vec![Pool::scripted(site, &[], keys)]);
+    stockade.wait_ready("app", 2);
+    let mut client = Client::new(Address::Tcp(status_address(&stockade)));
+    let text = client.get("/metrics").text();
+    for line in [
+        "stockade_limit{pool=\"app\",name=\"processes\"} 2",
+        "stockade_limit{pool=\"app\",name=\"threads\"} 1",
+        "stockade_limit{pool=\"app\",name=\"queue-limit\"} 1000",
+        "stockade_limit{pool=\"app\",name=\"queue-timeout\"} 1.5",
+        "stockade_limit{pool=\"app\",name=\"request-timeout\"} 60",
+        "stockade_limit{pool=\"app\",name=\"maximum-memory\"} 104857600",
+        "stockade_limit{pool=\"app\",name=\"cpu-time-limit\"} 3600",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(
+        !text.contains("name=\"maximum-requests\""),
+        "off is no number:\n{text}"
+    );
+}
+
 fn status(stockade: &Stockade) -> Value {
     let (code, text, error) = stockade.ask(&["status", "--json"]);
     assert_eq!((code, &*error), (Some(0), ""));

@@ -148,6 +148,13 @@ impl Fcgi {
             .expect("the pool takes requests");
     }
 
+    /// The same with more parameters, and without a body.
+    pub(crate) fn begin_with(&mut self, method: &str, query: &str, more: &[(&str, &str)]) {
+        let mut bytes = head_with(1, method, query, Some(0), more);
+        encode::stream_end(&mut bytes, RecordType::Stdin, 1);
+        self.write(&bytes).expect("the pool takes requests");
+    }
+
     /// Sends bytes as they are.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)

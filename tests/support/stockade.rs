@@ -10,6 +10,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::{
     built,
@@ -197,6 +198,22 @@ impl Stockade {
             .into_iter()
             .filter(|child| process::alive(*child) && process::executable(*child) != own)
             .collect()
+    }
+
+    /// A pool as `stockade status --json` tells of it.
+    pub(crate) fn pool(&self, name: &str) -> Value {
+        let (code, text, error) = self.ask(&["status", "--json", name]);
+        assert_eq!((code, &*error), (Some(0), ""));
+        let status: Value = serde_json::from_str(&text).expect("JSON");
+        status["pools"][0].clone()
+    }
+
+    /// Waits for the end of a worker of the pool to be told of, the latest.
+    pub(crate) fn wait_exit_of(&self, pool: &str) -> Value {
+        wait_for("an exit", || {
+            let exit = self.pool(pool)["exits"][0].clone();
+            exit.is_object().then_some(exit)
+        })
     }
 
     /// Sends the supervisor a signal.

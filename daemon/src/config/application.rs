@@ -369,6 +369,8 @@ const OF_PROCESSES: &[&str] = &[
     "scale",
     "reload",
     "cgroup",
+    "maximum-memory",
+    "cpu-time-limit",
 ];
 
 /// The addresses, each once.

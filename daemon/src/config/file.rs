@@ -215,6 +215,8 @@ keys! {
         inactivity_timeout = "inactivity-timeout": Limit,
         maximum_requests = "maximum-requests": Count,
         restart_interval = "restart-interval": Limit,
+        maximum_memory = "maximum-memory": Ceiling,
+        cpu_time_limit = "cpu-time-limit": Limit,
         retry = "retry": Retry,
         retry_limit = "retry-limit": Whole<0, 1>,
         backoff_initial = "backoff-initial": Period,
@@ -238,7 +240,6 @@ keys! {
         "concurrency" "connections" "preload" "warm-up" "refork-after"
         "stack-size" "switch-interval" "interrupt-timeout"
         "deadlock-timeout"
-        "maximum-memory" "cpu-time-limit"
         "send-buffer-size" "receive-buffer-size"
 }
 

@@ -320,6 +320,8 @@ fn of_limits(pool: &Pool) -> Vec<Entry> {
                 .map(Value::from),
         ),
         ("restart-interval", limit(pool.wear.restart_interval)),
+        ("maximum-memory", ceiling(pool.wear.maximum_memory)),
+        ("cpu-time-limit", limit(pool.wear.cpu_time_limit)),
         ("retry", string(retry)),
         ("retry-limit", number(pool.retry_limit)),
         ("backoff-initial", time(pool.backoff.initial)),

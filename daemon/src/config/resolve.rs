@@ -265,6 +265,8 @@ fn threads(keys: &PoolKeys, application: &Application) -> u32 {
 fn wear(keys: &PoolKeys) -> Wear {
     Wear {
         maximum_requests: value(keys.maximum_requests.as_ref(), |given| given.0, 0),
+        maximum_memory: value(keys.maximum_memory.as_ref(), |given| given.0, None),
+        cpu_time_limit: switched(keys.cpu_time_limit.as_ref(), Limit::OFF),
         restart_interval: switched(keys.restart_interval.as_ref(), Limit::OFF),
         inactivity_timeout: switched(keys.inactivity_timeout.as_ref(), Limit::OFF),
     }

@@ -164,6 +164,10 @@ pub struct CgroupLimits {
 pub struct Wear {
     /// `maximum-requests`; 0: no limit.
     pub maximum_requests: u64,
+    /// `maximum-memory`, in bytes; none: no limit.
+    pub maximum_memory: Option<u64>,
+    /// `cpu-time-limit`.
+    pub cpu_time_limit: Limit,
     /// `restart-interval`.
     pub restart_interval: Limit,
     /// `inactivity-timeout`.

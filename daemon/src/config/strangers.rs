@@ -89,6 +89,10 @@ const PEERS: &[(&str, &[&str])] = &[
     ("cpu-weight", &["cpuweight", "cpushares"]),
     ("maximum-requests", &["pm-max-requests"]),
     (
+        "maximum-memory",
+        &["reload-on-rss", "evil-reload-on-rss", "workers-max-rss"],
+    ),
+    (
         "request-timeout",
         &["timeout", "harakiri", "request-terminate-timeout"],
     ),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use stockade_policy::{PoolId, WorkerId};
 
-use super::relay::Death;
+use super::{record::Death, status::CurrentRequest};
 
 /// One message. In its comment: the descriptors that come with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ pub struct Histogram {
 }
 
 /// A worker that is gone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exit {
     /// The worker.
     pub worker: WorkerId,
@@ -94,6 +94,8 @@ pub struct Exit {
     pub death: Death,
     /// Requests that it was given.
     pub requests: u64,
+    /// Those that it had.
+    pub current: Vec<CurrentRequest>,
     /// The last lines that it wrote.
     pub lines: Vec<String>,
 }

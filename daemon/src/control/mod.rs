@@ -9,6 +9,7 @@
 pub mod admin;
 mod channel;
 pub mod handover;
+pub mod record;
 pub mod relay;
 pub mod shim;
 pub mod status;

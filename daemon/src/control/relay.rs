@@ -6,7 +6,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use stockade_policy::{Backoff, Generation, Limit, PoolId, PoolState, WorkerId, dispatch};
 
-use super::status::Processes;
+use super::{
+    record::{Death, Sample, WorkerLimits},
+    status::Processes,
+};
 use crate::config::{
     access_log::Format,
     resolved::{Bytes, Listen, LogLevel, Stderr},
@@ -30,6 +33,8 @@ pub struct PoolPlan {
     pub listen: Vec<String>,
     /// The keys that dispatch needs.
     pub settings: dispatch::Settings,
+    /// What its workers may take, for the metrics.
+    pub limits: WorkerLimits,
     /// How long a relay that is replaced may still be at what it runs.
     pub graceful_timeout: Limit,
     /// What is held of requests and responses.
@@ -59,23 +64,6 @@ pub struct UpstreamPlan {
     pub multiplexes: bool,
     /// Between two questions to one that does not answer.
     pub backoff: Backoff,
-}
-
-/// How a worker ended, for the status.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Death {
-    /// Its process.
-    pub pid: i32,
-    /// Seconds since 1970.
-    pub at: u64,
-    /// Why.
-    pub cause: String,
-    /// The cause's number or name, or empty.
-    pub detail: String,
-    /// How old it was.
-    pub age: Duration,
-    /// Why it was not launched, when it was not.
-    pub not_launched: Option<String>,
 }
 
 /// What a pool's supervision has counted, for the metrics of a new relay.
@@ -277,6 +265,13 @@ pub enum ToRelay {
         /// How it ended.
         death: Death,
     },
+    /// The answer to `SampleWanted`, in one message or several.
+    WorkersSampled {
+        /// What workers take of the machine.
+        samples: Vec<(WorkerId, Sample)>,
+        /// These are the last ones.
+        whole: bool,
+    },
     /// Write the answer to `status` (`control::admin`) to a connection and close it. Descriptor: the connection.
     StatusAsked,
     /// Write the answer to a reload that failed to a connection and close it: these lines, and behind each what its worker wrote
@@ -331,6 +326,7 @@ impl ToRelay {
             | Self::Serve { .. }
             | Self::HandOver
             | Self::FailureTold { .. }
+            | Self::WorkersSampled { .. }
             | Self::StatusAsked
             | Self::LogLevelSet { .. }
             | Self::Drain => None,
@@ -382,6 +378,8 @@ pub enum FromRelay {
     PoolDrained(PoolId),
     /// It has answered `probe` below 500.
     WorkerProbed(WorkerId),
+    /// Somebody asks what workers take of the machine.
+    SampleWanted,
 }
 
 /// The size of every message of the relay, in bytes: version, kind (both u16), four reserved, the worker or pool (u64); in the machine's
@@ -418,6 +416,7 @@ impl FromRelay {
             Self::WorkerInactive(worker) => (16, worker.0),
             Self::PoolDrained(pool) => (18, u64::from(pool.0)),
             Self::WorkerProbed(worker) => (19, worker.0),
+            Self::SampleWanted => (17, 0),
         };
         bytes[..2].copy_from_slice(&VERSION.to_ne_bytes());
         bytes[2..4].copy_from_slice(&kind.to_ne_bytes());
@@ -460,6 +459,7 @@ impl FromRelay {
             16 => Self::WorkerInactive(worker),
             18 => Self::PoolDrained(PoolId(u32::try_from(subject).ok()?)),
             19 => Self::WorkerProbed(worker),
+            17 => Self::SampleWanted,
             _ => return None,
         })
     }
@@ -494,6 +494,7 @@ mod tests {
             FromRelay::WorkerInactive(worker),
             FromRelay::PoolDrained(PoolId(u32::MAX)),
             FromRelay::WorkerProbed(worker),
+            FromRelay::SampleWanted,
         ] {
             assert_eq!(FromRelay::decode(&message.encode()), Some(message));
         }

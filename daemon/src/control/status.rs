@@ -89,6 +89,9 @@ pub struct WorkerStatus {
     /// Where an upstream listens; none of a worker of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// Its place in the pool, which is used again: its label in the metrics.
+    #[serde(default)]
+    pub place: u32,
     /// What it is about.
     pub state: WorkerState,
     /// Its generation.
@@ -99,7 +102,8 @@ pub struct WorkerStatus {
     pub requests: u64,
     /// Requests it has now.
     pub busy: u32,
-    /// Its resident memory; none when the system does not tell.
+    /// Its part of the memory, with the processes below it: pages that others have too are counted in part (PSS); where that may not be
+    /// read, its anonymous memory. None when the system does not tell.
     pub resident_bytes: Option<u64>,
     /// Processor time it has used; none when the system does not tell.
     pub cpu_seconds: Option<f64>,
@@ -137,6 +141,21 @@ pub struct ExitStatus {
     pub requests: u64,
     /// How old it was.
     pub age_seconds: f64,
+    /// The kernel has written a core file, or handed it on.
+    #[serde(default)]
+    pub core_dumped: bool,
+    /// The kernel ended it for want of memory.
+    #[serde(default)]
+    pub out_of_memory: bool,
+    /// What it took when it was looked at last; see [`WorkerStatus`].
+    #[serde(default)]
+    pub resident_bytes: Option<u64>,
+    /// The same.
+    #[serde(default)]
+    pub cpu_seconds: Option<f64>,
+    /// Requests that it had and did not answer; their age at its end. 20 at most.
+    #[serde(default)]
+    pub current: Vec<CurrentRequest>,
     /// What it wrote last: 20 lines at most.
     pub last_lines: Vec<String>,
 }

@@ -166,6 +166,9 @@ impl State {
     pub(super) fn answer_for_worker(&mut self, key: RequestKey, answer: &Answer<'_>) {
         self.end_slow(key);
         let (title, worker, name) = (self.title(key), self.last_worker(key), self.name());
+        if self.runs_somewhere(key) {
+            self.note_lost(key);
+        }
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
@@ -183,6 +186,11 @@ impl State {
             self.answer(key, answer);
         }
         self.requests.remove(key);
+    }
+
+    fn runs_somewhere(&mut self, key: RequestKey) -> bool {
+        let request = self.requests.get_mut(key);
+        request.is_some_and(|request| request.link.is_some())
     }
 
     /// Logs an answer in a worker's place.

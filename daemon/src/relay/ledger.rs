@@ -1,22 +1,19 @@
 //! What a pool's thread counts, for the status and the metrics: plain numbers, changed where things happen, read only when somebody
 //! asks.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    mem,
-    time::Duration,
-};
+use std::{collections::BTreeMap, mem, rc::Rc, time::Duration};
 
 use stockade_policy::WorkerId;
 
-use super::output::LastLines;
+use super::{
+    exits::{Exit, Exits},
+    output::LastLines,
+};
 use crate::control::{
     handover::{self, Counts},
-    relay::{Death, Lives},
+    record::Death,
+    relay::Lives,
 };
-
-/// Exits that are remembered.
-const EXITS: usize = 20;
 
 /// The counts of one pool.
 #[derive(Debug, Default)]
@@ -36,26 +33,7 @@ pub(super) struct Ledger {
     pub(super) received: u64,
     pub(super) sent: u64,
     pub(super) lives: Lives,
-    /// Workers that are gone, the latest first.
-    pub(super) exits: VecDeque<Exit>,
-    /// Gone, but not buried: what they had.
-    departed: BTreeMap<WorkerId, Departed>,
-}
-
-/// What is left of a worker that is gone.
-#[derive(Debug)]
-struct Departed {
-    requests: u64,
-    lines: LastLines,
-}
-
-/// A worker that is gone.
-#[derive(Debug)]
-pub(super) struct Exit {
-    pub(super) worker: WorkerId,
-    pub(super) death: Death,
-    pub(super) requests: u64,
-    pub(super) lines: LastLines,
+    pub(super) exits: Exits,
 }
 
 impl Ledger {
@@ -72,28 +50,12 @@ impl Ledger {
         }
     }
 
-    /// A worker is gone that had had so many requests.
-    pub(super) fn departed(&mut self, worker: WorkerId, requests: u64, lines: LastLines) {
-        self.departed.insert(worker, Departed { requests, lines });
-    }
-
     /// A worker that is gone, or was not started, ended so.
-    pub(super) fn buried(&mut self, worker: WorkerId, death: Death) {
+    pub(super) fn buried(&mut self, worker: WorkerId, death: Death) -> Rc<Exit> {
         // of one that was launched the start was counted then
         self.lives.starts += u64::from(death.not_launched.is_some());
         *self.lives.exits.entry(death.cause.clone()).or_default() += 1;
-        let (requests, lines) = self
-            .departed
-            .remove(&worker)
-            .map(|left| (left.requests, left.lines))
-            .unwrap_or_default();
-        self.exits.truncate(EXITS - 1);
-        self.exits.push_front(Exit {
-            worker,
-            death,
-            requests,
-            lines,
-        });
+        self.exits.buried(worker, death)
     }
 
     /// What a worker that is gone wrote last, or why it was not launched.
@@ -132,31 +94,6 @@ impl Ledger {
         self.startup.add(&counts.startup);
         self.received += counts.received;
         self.sent += counts.sent;
-    }
-
-    /// A worker whose end another relay has seen, before those that are known.
-    pub(super) fn add_exit(&mut self, exit: handover::Exit) {
-        let known = self.exits.iter().any(|each| each.worker == exit.worker);
-        if !known && self.exits.len() < EXITS {
-            self.exits.push_back(Exit {
-                worker: exit.worker,
-                death: exit.death,
-                requests: exit.requests,
-                lines: LastLines::of(exit.lines),
-            });
-        }
-    }
-}
-
-impl Exit {
-    /// As it is told to another relay.
-    pub(super) fn told(&self) -> handover::Exit {
-        handover::Exit {
-            worker: self.worker,
-            death: self.death.clone(),
-            requests: self.requests,
-            lines: self.lines.all(),
-        }
     }
 }
 
@@ -250,27 +187,5 @@ mod tests {
         assert_eq!(counted[15], (60.0, 4));
         assert_eq!(histogram.count(), 5);
         assert!((histogram.sum - 61.042).abs() < 1e-9);
-    }
-
-    #[test]
-    fn the_last_exits_are_remembered_with_what_the_worker_had() {
-        let mut ledger = Ledger::default();
-        for number in 1..=25 {
-            ledger.departed(WorkerId(number), number * 10, LastLines::default());
-            let death = Death {
-                pid: 1,
-                at: 0,
-                cause: "signal".to_owned(),
-                detail: "SIGKILL".to_owned(),
-                age: Duration::ZERO,
-                not_launched: None,
-            };
-            ledger.buried(WorkerId(number), death);
-        }
-        assert_eq!(ledger.exits.len(), EXITS);
-        assert_eq!(ledger.exits[0].worker, WorkerId(25));
-        assert_eq!(ledger.exits[0].requests, 250);
-        assert_eq!(ledger.lives.exits["signal"], 25);
-        assert!(ledger.departed.is_empty());
     }
 }

@@ -155,7 +155,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "stockade_pool_memory_bytes",
-        help: "Resident memory of all workers, shared pages counted in each.",
+        help: "Memory of all workers; of pages that they share each has its part.",
         kind: MetricType::GAUGE,
         of: |pool| one(pool.status.workers.iter().filter_map(resident).sum()),
     },
@@ -197,16 +197,13 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "stockade_limit",
-        help: "Limits of the configuration, by their keys.",
+        help: "Limits of the configuration that are set, by their keys; times in seconds.",
         kind: MetricType::GAUGE,
         of: |pool| {
-            let limits = [
-                ("processes", pool.status.processes.maximum),
-                ("queue-limit", pool.status.queue.limit),
-            ];
+            let limits = pool.limits.iter();
             labelled(
                 "name",
-                limits.map(|(name, limit)| (name.to_owned(), f64::from(limit))),
+                limits.map(|(name, limit)| ((*name).to_owned(), *limit)),
             )
         },
     },
@@ -251,10 +248,10 @@ fn by_place(
     pool: &Reading,
     of: impl Fn(&crate::control::status::WorkerStatus) -> Option<f64>,
 ) -> Vec<Sample> {
-    let workers = pool.status.workers.iter().enumerate();
+    let workers = pool.status.workers.iter();
     labelled(
         "worker",
-        workers.filter_map(|(place, worker)| Some((place.to_string(), of(worker)?))),
+        workers.filter_map(|worker| Some((worker.place.to_string(), of(worker)?))),
     )
 }
 
@@ -282,7 +279,7 @@ fn histogram(histogram: &ledger::Histogram) -> Vec<Sample> {
 
 /// The format has floating-point numbers only; beyond 2^53 it is not exact.
 #[expect(clippy::cast_precision_loss, reason = "see above")]
-const fn whole(count: u64) -> f64 {
+pub(super) const fn whole(count: u64) -> f64 {
     count as f64
 }
 

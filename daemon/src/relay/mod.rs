@@ -13,7 +13,7 @@
 //! - [`trunk`]: a connection to a worker; [`link`]: one request's way on it; [`demux`]: what comes on the former;
 //!   [`response`]: from a request's part of it to the host.
 //! - [`connection`]: reading, writing and waiting, the same for both sides; [`outbox`]: what waits; [`socket_timeout`]: hosts that do neither.
-//! - [`ledger`]: what is counted; [`reading`]: how a pool stands; [`status`], [`metrics`], [`http`]: for those who ask.
+//! - [`ledger`]: what is counted; [`exits`]: workers that are gone; [`reading`]: how a pool stands; [`status`], [`metrics`], [`http`]: for those who ask.
 //! - [`failures`]: why a reload failed. [`probe`]: whether a worker is ready, and [`health`]: whether it answers `probe`.
 //! - [`succession`], [`successor`]: one relay takes over from another: what the process does, what a pool does.
 //! - [`access_log`], [`access_file`]: a line for each request; [`slow`]: requests that run for long; [`seen`]: what is remembered for both.
@@ -34,6 +34,7 @@ mod connection;
 mod cut;
 mod demux;
 mod episode;
+mod exits;
 mod failures;
 mod folded;
 mod front;

@@ -24,66 +24,74 @@ const LAST_LINE: usize = 500;
 
 /// The last lines that a worker has written. Written by who reads its pipes, read by who is asked for the status.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastLines(Arc<Mutex<Kept>>);
+pub(super) struct LastLines(Arc<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    lines: VecDeque<String>,
-    /// Pipes that are being read.
-    readers: usize,
+    lines: Mutex<VecDeque<String>>,
+    /// Pipes that more may come from.
+    open: watch::Sender<usize>,
 }
 
 impl LastLines {
+    /// No lines, from so many pipes.
+    pub(super) fn from_pipes(count: usize) -> Self {
+        let last = Self::default();
+        last.0.open.send_replace(count);
+        last
+    }
+
     /// The lines, the latest last.
     pub(super) fn all(&self) -> Vec<String> {
-        self.kept().lines.iter().cloned().collect()
+        self.lines().iter().cloned().collect()
     }
 
     /// Nothing more comes.
     pub(super) fn are_complete(&self) -> bool {
-        self.kept().readers == 0
+        *self.0.open.borrow() == 0
     }
 
     /// These lines, written before.
     pub(super) fn of(lines: Vec<String>) -> Self {
-        let lines = lines.into();
-        Self(Arc::new(Mutex::new(Kept { lines, readers: 0 })))
+        let last = Self::default();
+        *last.lines() = lines.into();
+        last
     }
 
     /// Lines that were written before, unless there are any.
     pub(super) fn restore(&self, earlier: Vec<String>) {
-        let mut kept = self.kept();
-        if kept.lines.is_empty() {
-            kept.lines = earlier.into();
+        let mut lines = self.lines();
+        if lines.is_empty() {
+            *lines = earlier.into();
         }
+    }
+
+    /// Waits until its pipes have come to their end.
+    pub(super) async fn ended(&self) {
+        let mut open = self.0.open.subscribe();
+        // the sender is ours: there is no error
+        drop(open.wait_for(|open| *open == 0).await);
+    }
+
+    /// A pipe has come to its end.
+    fn pipe_ended(&self) {
+        self.0
+            .open
+            .send_modify(|open| *open = open.saturating_sub(1));
+    }
+
+    fn lines(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One more.
     pub(super) fn add(&self, line: &str) {
         let line = line.chars().take(LAST_LINE).collect();
-        let lines = &mut self.kept().lines;
+        let mut lines = self.lines();
         if lines.len() == LAST_LINES {
             lines.pop_front();
         }
         lines.push_back(line);
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn begin_reading(&self) -> Reading {
-        self.kept().readers += 1;
-        Reading(self.clone())
-    }
-}
-
-/// A pipe is being read.
-struct Reading(LastLines);
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.0.kept().readers -= 1;
     }
 }
 
@@ -115,12 +123,12 @@ pub(super) async fn run(output: Output, mut stop: watch::Receiver<bool>) -> Opti
         pending,
         last,
     } = output;
-    let _reading = last.begin_reading();
     let stream = STREAMS.get(number).copied().unwrap_or_default();
     let mut pipe = match pipe::Receiver::from_owned_fd(pipe) {
         Ok(pipe) => pipe,
         Err(error) => {
             tracing::error!("pool {pool}: could not read {stream} of {worker}: {error}");
+            last.pipe_ended();
             return None;
         }
     };
@@ -155,6 +163,7 @@ pub(super) async fn run(output: Output, mut stop: watch::Receiver<bool>) -> Opti
         }
     }
     lines.end(|line| log_line(&pool, &worker, stream, line, &last));
+    last.pipe_ended();
     None
 }
 

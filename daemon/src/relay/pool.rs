@@ -23,6 +23,7 @@ use super::{
     actions::Refusals,
     address::Address,
     episode::Episode,
+    exits::Lost,
     front::Host,
     ids::RequestIds,
     ledger::Ledger,
@@ -78,6 +79,8 @@ pub(super) struct State {
     pub(super) late_hosts: Episode,
     pub(super) strangers: Episode,
     pub(super) ledger: Ledger,
+    /// Shared by those that are about to tell of an exit.
+    pub(super) telling: Rc<()>,
     /// What the supervisor said of the pool last.
     pub(super) plan: PoolPlan,
     pub(super) standing: PoolState,
@@ -122,6 +125,10 @@ pub(super) struct Worker {
     pub(super) offered: bool,
     /// What it has written last.
     pub(super) lines: LastLines,
+    /// Requests that it did not answer.
+    pub(super) lost: Lost,
+    /// The lowest number that no other worker of the pool had when it came.
+    pub(super) place: u32,
     /// It is the adapter's, or one that cooperates like it: it says when a connection is not to be used again.
     pub(super) tells: bool,
     /// It takes several requests at a time on one connection.
@@ -164,6 +171,7 @@ impl Pool {
                 late_hosts: Episode::default(),
                 strangers: Episode::default(),
                 ledger: Ledger::default(),
+                telling: Rc::default(),
                 standing: PoolState::Starting,
                 upstream: plan
                     .upstream

@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     address::Address,
+    exits,
     front::Host,
     health,
     listener::{self, Accepting, Listener, Parting, Place, over_tcp},
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    control::{FromRelay, ToRelay, handover::Handed, relay::PoolPlan},
+    control::{FromRelay, ToRelay, handover::Handed, record::Death, relay::PoolPlan},
     descriptor::register,
 };
 
@@ -97,12 +98,7 @@ impl PoolThread {
                 ToPool::Told(id, ToRelay::PoolClosing { .. }) => self.close(id),
                 ToPool::Removed(id) => self.remove(id),
                 ToPool::LastLines(id, worker, asker) => self.tell_lines(id, worker, asker),
-                ToPool::CutAll(done) => {
-                    for pool in self.pools.values() {
-                        pool.state().cut_all();
-                    }
-                    drop(done);
-                }
+                ToPool::CutAll(done) => self.cut_all(done),
                 ToPool::Told(id, message) => {
                     if let Some(pool) = self.pools.get(&id) {
                         tell(pool, message);
@@ -146,6 +142,15 @@ impl PoolThread {
                 }
             }
         }
+    }
+
+    fn cut_all(&self, done: mpsc::UnboundedSender<()>) {
+        let cut = self.pools.values().map(|pool| {
+            let mut state = pool.state();
+            state.cut_all();
+            Rc::clone(&state.telling)
+        });
+        task::spawn_local(exits::all_told(cut.collect(), done));
     }
 
     fn tell_lines(&self, id: PoolId, worker: WorkerId, asker: oneshot::Sender<LastLines>) {
@@ -279,9 +284,7 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
         ToRelay::WorkerRetired { worker, .. } => pool.state().worker_retired(worker),
         ToRelay::WorkerOverdue { worker, .. } => pool.state().worker_overdue(worker),
         ToRelay::WorkerGone { worker, done, .. } => pool.state().worker_gone(worker, done),
-        ToRelay::WorkerBuried { worker, death, .. } => {
-            pool.state().ledger.buried(worker, death);
-        }
+        ToRelay::WorkerBuried { worker, death, .. } => worker_buried(pool, worker, death),
         ToRelay::Begin { .. }
         | ToRelay::PoolAdded(_)
         | ToRelay::PoolListens { .. }
@@ -289,6 +292,7 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
         | ToRelay::PoolRemoved { .. }
         | ToRelay::AccessLogOpened { .. }
         | ToRelay::WorkerLaunched { .. }
+        | ToRelay::WorkersSampled { .. }
         | ToRelay::StatusAsked
         | ToRelay::FailureTold { .. }
         | ToRelay::LogLevelSet { .. }
@@ -296,6 +300,12 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
         | ToRelay::HandOver
         | ToRelay::Drain => {}
     }
+}
+
+fn worker_buried(pool: &Rc<pool::Pool>, worker: WorkerId, death: Death) {
+    let mut state = pool.state();
+    let exit = state.ledger.buried(worker, death);
+    task::spawn_local(exit.tell(Rc::clone(pool), Rc::clone(&state.telling)));
 }
 
 fn happened(pool: &Rc<pool::Pool>, event: Event) {
@@ -315,7 +325,7 @@ fn take(pool: &Rc<pool::Pool>, handed: Handed, descriptor: Option<OwnedFd>) {
             }
         }
         (Handed::Counted { counts, .. }, _) => pool.state().counted(counts),
-        (Handed::Exited { exit, .. }, _) => pool.state().ledger.add_exit(exit),
+        (Handed::Exited { exit, .. }, _) => pool.state().ledger.exits.add(exit),
         (Handed::Host { .. } | Handed::Pipe { .. } | Handed::Told, _) => {}
     }
 }
@@ -348,6 +358,8 @@ fn worker_launched(pool: &Rc<pool::Pool>, message: ToRelay, lines: LastLines) {
         offered: false,
         retired: false,
         lines,
+        lost: Default::default(),
+        place: state.free_place(),
         obituary: Rc::default(),
         idle: Vec::new(),
         trunk: Weak::new(),

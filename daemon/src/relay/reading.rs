@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
-use stockade_policy::{Time, WorkerId, supervision::WorkerState};
+use stockade_policy::{
+    Limit, Time, WorkerId,
+    supervision::{Cause, WorkerState},
+};
 
 use super::{
-    ledger::{Exit, Histogram, Ledger},
+    exits::Exit,
+    ledger::{Histogram, Ledger},
+    metrics::whole,
     pool::{State, Worker},
     request::Request,
 };
 use crate::control::{
-    relay::Lives,
+    relay::{Lives, PoolPlan},
     status::{CurrentRequest, ExitStatus, PoolStatus, Queue, Slots, WorkerStatus},
 };
 
@@ -33,6 +38,8 @@ pub(super) struct Reading {
     pub(super) leaves: bool,
     /// What the watchdog has found.
     pub(super) healed: u64,
+    /// Limits of the configuration that are set, by their keys: numbers, bytes, seconds.
+    pub(super) limits: Vec<(&'static str, f64)>,
 }
 
 impl State {
@@ -59,6 +66,7 @@ impl State {
             hosts: self.hosts.len(),
             leaves: self.draining(),
             healed: self.dispatch.snapshot().healed,
+            limits: limits(&self.plan),
         }
     }
 
@@ -113,6 +121,7 @@ impl State {
             address: (worker.pid == 0)
                 .then(|| worker.address.as_ref().map(ToString::to_string))
                 .flatten(),
+            place: worker.place,
             state,
             generation: worker.generation,
             age_seconds: seconds(age + now.since(then)),
@@ -129,18 +138,38 @@ impl State {
     }
 }
 
-fn current(request: &Request, now: Time) -> CurrentRequest {
-    let text = |name: &[u8]| {
+fn limits(plan: &PoolPlan) -> Vec<(&'static str, f64)> {
+    let time = |limit: Limit| limit.0.map(seconds);
+    let worker = plan.limits;
+    let requests = Some(worker.maximum_requests).filter(|most| *most > 0);
+    let all = [
+        ("processes", Some(f64::from(plan.processes.maximum))),
+        ("threads", Some(f64::from(worker.threads))),
+        ("queue-limit", Some(f64::from(plan.settings.queue_limit))),
+        ("queue-timeout", time(plan.settings.queue_timeout)),
+        ("request-timeout", time(plan.settings.request_timeout)),
+        ("maximum-requests", requests.map(whole)),
+        ("maximum-memory", worker.maximum_memory.map(whole)),
+        ("cpu-time-limit", time(worker.cpu_time_limit)),
+        ("spool-limit", plan.bytes.spool_limit.map(whole)),
+    ];
+    let set = all.into_iter();
+    set.filter_map(|(key, limit)| Some((key, limit?))).collect()
+}
+
+/// A request that runs, or did.
+pub(super) fn current(request: &Request, now: Time) -> CurrentRequest {
+    let text = |name: &[u8], longest: usize| {
         let value = request.param(name).unwrap_or_default();
-        value[..value.len().min(LONGEST)].escape_ascii().to_string()
+        value[..value.len().min(longest)].escape_ascii().to_string()
     };
-    let uri = text(b"REQUEST_URI");
+    let uri = text(b"REQUEST_URI", PATH);
     let path = uri.split('?').next().unwrap_or_default();
     CurrentRequest {
         id: request.name().into_owned(),
-        method: text(b"REQUEST_METHOD"),
+        method: text(b"REQUEST_METHOD", METHOD),
         path: if path.is_empty() {
-            text(b"SCRIPT_NAME")
+            text(b"SCRIPT_NAME", PATH)
         } else {
             path.to_owned()
         },
@@ -153,6 +182,7 @@ fn exit_status(exit: &Exit) -> ExitStatus {
         worker,
         death,
         requests,
+        current,
         lines,
     } = exit;
     ExitStatus {
@@ -163,6 +193,11 @@ fn exit_status(exit: &Exit) -> ExitStatus {
         detail: death.detail.clone(),
         requests: *requests,
         age_seconds: seconds(death.age),
+        core_dumped: death.core_dumped,
+        out_of_memory: death.cause == Cause::OutOfMemory.to_string(),
+        resident_bytes: death.sample.resident_bytes,
+        cpu_seconds: death.sample.cpu.map(seconds),
+        current: current.borrow().clone(),
         last_lines: death
             .not_launched
             .as_ref()
@@ -171,9 +206,40 @@ fn exit_status(exit: &Exit) -> ExitStatus {
 }
 
 /// To the millisecond.
-fn seconds(duration: Duration) -> f64 {
+pub(super) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-/// Of a method or path, in bytes.
-const LONGEST: usize = 256;
+/// Of a path and a method, in bytes.
+const PATH: usize = 256;
+const METHOD: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{control::record::Death, relay::exits::Exits};
+
+    #[test]
+    fn an_end_for_want_of_memory_is_told_as_one() {
+        let death = |cause: Cause, detail: &str| Death {
+            pid: 1,
+            at: 0,
+            cause: cause.to_string(),
+            detail: detail.to_owned(),
+            core_dumped: false,
+            age: Duration::from_millis(1500),
+            sample: Default::default(),
+            obituary: None,
+            not_launched: None,
+        };
+        let mut exits = Exits::default();
+        exits.buried(WorkerId(1), death(Cause::OutOfMemory, ""));
+        exits.buried(WorkerId(2), death(Cause::Signal(9), "SIGKILL"));
+        let told: Vec<_> = exits.iter().map(exit_status).collect();
+        assert_eq!((&*told[0].cause, told[0].out_of_memory), ("signal", false));
+        assert_eq!(
+            (&*told[1].cause, told[1].out_of_memory),
+            ("out-of-memory", true)
+        );
+    }
+}

@@ -404,6 +404,13 @@ impl Requests {
         running.filter(move |request| request.worker == Some(worker))
     }
 
+    /// Those that `worker` may still be at though nobody waits for them.
+    pub(super) fn unheard_of(&self, worker: WorkerId) -> impl Iterator<Item = &Request> {
+        let unheard =
+            (self.places.iter()).filter(|request| request.link.is_none() && request.host.is_none());
+        unheard.filter(move |request| request.worker == Some(worker))
+    }
+
     /// Ends it: its place is free.
     pub(super) fn remove(&mut self, key: RequestKey) {
         if let Some(request) = self.get_mut(key) {

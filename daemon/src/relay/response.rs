@@ -382,6 +382,7 @@ impl State {
             self.forward(key, &[], &mut Forward::new(), true);
             self.ended(key, link, true);
         } else if request.host.is_none() {
+            self.note_lost(key);
             self.end_link(key, link);
         } else if request.head_sent {
             self.answer_for_worker(key, &answers::WORKER_DIED);
@@ -393,6 +394,9 @@ impl State {
             let unread = held && request.len() <= ONE_READ && link.left_unread(end);
             let sent = link.touched() && !unread;
             request.was_sent |= sent;
+            if sent {
+                self.note_lost(key);
+            }
             self.tell(Event::RequestFailed {
                 request: key,
                 sent,

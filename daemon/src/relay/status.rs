@@ -1,21 +1,38 @@
-//! Answers those who ask how everything stands: puts the pools' readings together, and adds what the system says of the workers.
+//! Answers those who ask how everything stands: puts the pools' readings together, and adds what the supervisor, which may look, says of what
+//! the workers take.
 
-use std::{os::fd::OwnedFd, os::unix::net::UnixStream as StdUnixStream, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    mem,
+    os::fd::OwnedFd,
+    os::unix::net::UnixStream as StdUnixStream,
+    rc::Rc,
+    time::Duration,
+};
 
-use nix::unistd::{SysconfVar, getppid, sysconf};
-use tokio::{io::AsyncWriteExt, net::UnixStream, sync::mpsc, time::timeout};
+use nix::unistd::getppid;
+use stockade_policy::WorkerId;
+use tokio::{
+    io::AsyncWriteExt,
+    net::UnixStream,
+    sync::{Notify, mpsc},
+    time::timeout,
+};
 
-use super::{pool_thread::ToPool, reading::Reading};
+use super::{
+    pool_thread::ToPool,
+    reading::{Reading, seconds},
+};
 use crate::{
     clock::Clock,
-    control::{
-        admin::Answer,
-        status::{Status, WorkerStatus},
-    },
+    control::{FromRelay, admin::Answer, record::Sample, status::Status},
 };
 
 /// How long a pool's thread may take to read its pools, and who asked to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the supervisor may take to look at the workers; then it is told what was seen before.
+const A_LOOK: Duration = Duration::from_secs(1);
 
 /// Whom to ask, and since when the daemon runs.
 #[derive(Clone, Debug)]
@@ -24,6 +41,19 @@ pub(super) struct Observer {
     clock: Clock,
     /// The daemon's, when the clock began.
     uptime: Duration,
+    samples: Rc<Samples>,
+}
+
+/// What workers take, as the supervisor said last.
+#[derive(Debug)]
+struct Samples {
+    report: mpsc::UnboundedSender<FromRelay>,
+    known: RefCell<BTreeMap<WorkerId, Sample>>,
+    /// Those that come.
+    coming: RefCell<BTreeMap<WorkerId, Sample>>,
+    /// The supervisor was asked, and has not answered.
+    asked: Cell<bool>,
+    news: Notify,
 }
 
 /// Everything at one moment.
@@ -36,16 +66,39 @@ pub(super) struct Overview {
 
 impl Observer {
     /// An observer of the pools on `threads`, in a daemon that has run for `uptime`.
-    pub(super) fn new(threads: Vec<mpsc::UnboundedSender<ToPool>>, uptime: Duration) -> Self {
+    pub(super) fn new(
+        threads: Vec<mpsc::UnboundedSender<ToPool>>,
+        uptime: Duration,
+        report: mpsc::UnboundedSender<FromRelay>,
+    ) -> Self {
         Self {
             threads,
             clock: Clock::start(),
             uptime,
+            samples: Rc::new(Samples {
+                report,
+                known: RefCell::default(),
+                coming: RefCell::default(),
+                asked: Cell::new(false),
+                news: Notify::new(),
+            }),
+        }
+    }
+
+    /// The supervisor says what workers take.
+    pub(super) fn sampled(&self, samples: Vec<(WorkerId, Sample)>, whole: bool) {
+        let mut coming = self.samples.coming.borrow_mut();
+        coming.extend(samples);
+        if whole {
+            self.samples.known.replace(mem::take(&mut coming));
+            self.samples.asked.set(false);
+            self.samples.news.notify_waiters();
         }
     }
 
     /// How everything stands. A thread that does not answer is left out.
     pub(super) async fn look(&self) -> Overview {
+        self.samples.ask().await;
         let (sender, mut readings) = mpsc::unbounded_channel();
         for thread in &self.threads {
             if thread.send(ToPool::Read(sender.clone())).is_err() {
@@ -68,12 +121,15 @@ impl Observer {
         });
         // a pool that goes may have given its name to another
         all.dedup_by(|next, one| next.status.name == one.status.name);
-        for worker in all
-            .iter_mut()
-            .flat_map(|reading| &mut reading.status.workers)
-        {
-            look_at_process(worker);
+        let known = self.samples.known.borrow();
+        let pools = all.iter_mut().map(|reading| &mut reading.status);
+        for worker in pools.flat_map(|pool| &mut pool.workers) {
+            // an upstream's has a number of ours, and no process
+            let sample = known.get(&worker.id).filter(|_| worker.pid != 0);
+            worker.resident_bytes = sample.and_then(|sample| sample.resident_bytes);
+            worker.cpu_seconds = sample.and_then(|sample| sample.cpu).map(seconds);
         }
+        drop(known);
         let uptime = self.uptime + self.clock.now().since_origin();
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -102,52 +158,52 @@ impl Observer {
     }
 }
 
-/// Memory and processor time, where the system tells.
-fn look_at_process(worker: &mut WorkerStatus) {
-    if worker.pid == 0 {
-        return;
+impl Samples {
+    /// Asks the supervisor, which decides how often it looks, and waits for a while.
+    async fn ask(&self) {
+        let news = self.news.notified();
+        if !self.asked.replace(true) && self.report.send(FromRelay::SampleWanted).is_err() {
+            return;
+        }
+        if timeout(A_LOOK, news).await.is_err() {
+            self.asked.set(false);
+        }
     }
-    let read = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", worker.pid)).ok();
-    worker.resident_bytes = read("statm").and_then(|text| resident_bytes(&text));
-    worker.cpu_seconds = read("stat").and_then(|text| cpu_seconds(&text));
-}
-
-/// The second number of statm, pages.
-fn resident_bytes(statm: &str) -> Option<u64> {
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    pages.checked_mul(setting(SysconfVar::PAGE_SIZE)?)
-}
-
-/// The 14th and 15th fields of stat, ticks in user and kernel mode; the 2nd, in brackets, may hold anything.
-fn cpu_seconds(stat: &str) -> Option<f64> {
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let mut fields = rest.split(' ').skip(11).map(str::parse::<u32>);
-    let (user, kernel) = (fields.next()?.ok()?, fields.next()?.ok()?);
-    let ticks = u32::try_from(setting(SysconfVar::CLK_TCK)?).ok()?;
-    Some((f64::from(user) + f64::from(kernel)) / f64::from(ticks))
-}
-
-fn setting(name: SysconfVar) -> Option<u64> {
-    u64::try_from(sysconf(name).ok()??).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_name_may_look_like_the_fields() {
-        let fields = "S 1 2 3 4 5 6 7 8 9 10 150 50 0 0";
-        let seconds = cpu_seconds(&format!("42 (a) b) {fields}")).unwrap();
-        let ticks = setting(SysconfVar::CLK_TCK).unwrap();
-        assert!((seconds - 200.0 / f64::from(u32::try_from(ticks).unwrap())).abs() < 1e-9);
-        assert_eq!(cpu_seconds("42 (a"), None);
+    fn observer() -> (Observer, mpsc::UnboundedReceiver<FromRelay>) {
+        let (report, reports) = mpsc::unbounded_channel();
+        (Observer::new(Vec::new(), Duration::ZERO, report), reports)
     }
 
-    #[test]
-    fn we_have_memory() {
-        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-        assert!(resident_bytes(&text).unwrap() > 100_000);
-        assert_eq!(resident_bytes("12"), None);
+    #[tokio::test]
+    async fn those_who_ask_at_the_same_time_ask_once_and_all_hear_the_answer() {
+        let (observer, mut reports) = observer();
+        let sample = Sample {
+            resident_bytes: Some(7),
+            cpu: None,
+        };
+        let answer = async {
+            assert_eq!(reports.recv().await, Some(FromRelay::SampleWanted));
+            observer.sampled(vec![(WorkerId(1), sample)], false);
+            observer.sampled(vec![(WorkerId(2), sample)], true);
+        };
+        tokio::join!(observer.samples.ask(), observer.samples.ask(), answer);
+        assert!(reports.try_recv().is_err());
+        assert_eq!(observer.samples.known.borrow().len(), 2);
+        // what is left out the next time is forgotten
+        observer.sampled(vec![(WorkerId(3), sample)], true);
+        assert_eq!(observer.samples.known.borrow().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_supervisor_that_is_silent_is_asked_again() {
+        let (observer, _reports) = observer();
+        observer.samples.ask().await;
+        assert!(!observer.samples.asked.get());
     }
 }

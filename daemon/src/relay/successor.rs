@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, os::fd::OwnedFd, rc::Rc};
 use stockade_policy::{PoolId, WorkerId, dispatch::Event};
 use tokio::{sync::mpsc::UnboundedSender, task, time::sleep};
 
-use super::{answers, front::Host, ledger::Exit, output::Output, pool::Pool, pool::State};
+use super::{answers, exits::Exit, front::Host, output::Output, pool::Pool, pool::State};
 use crate::control::{
     FromRelay,
     handover::{Counts, Handed},

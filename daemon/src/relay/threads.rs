@@ -211,7 +211,7 @@ impl Relay {
             )?);
         }
         Ok(Self {
-            observer: Observer::new(senders.clone(), uptime),
+            observer: Observer::new(senders.clone(), uptime, report.clone()),
             threads: senders,
             pools: BTreeMap::new(),
             listening: BTreeSet::new(),
@@ -283,6 +283,7 @@ impl Relay {
             ToRelay::Serve { awaits } => self.serve(awaits, descriptors)?,
             ToRelay::HandOver => self.hand_over(descriptors).await?,
             ToRelay::FailureTold { lines } => self.tell_failure(&lines, descriptors),
+            ToRelay::WorkersSampled { samples, whole } => self.observer.sampled(samples, whole),
             ToRelay::StatusAsked => self.asked(descriptors),
             ToRelay::Drain => self.drain(),
             ToRelay::LogLevelSet { log_level } => log::set_level(log_level),
@@ -361,7 +362,7 @@ impl Relay {
         pid: i32,
         descriptors: Vec<OwnedFd>,
     ) -> LastLines {
-        let lines = LastLines::default();
+        let lines = LastLines::from_pipes(descriptors.len());
         for (stream, pipe) in descriptors.into_iter().enumerate() {
             self.read(Output {
                 pool,

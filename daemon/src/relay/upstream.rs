@@ -164,6 +164,8 @@ impl State {
             offered: true,
             retired: false,
             lines: Default::default(),
+            lost: Default::default(),
+            place: self.free_place(),
             obituary: Rc::default(),
             idle: Vec::new(),
             trunk: Weak::new(),

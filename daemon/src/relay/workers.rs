@@ -1,12 +1,17 @@
 //! What the supervisor says of a pool's workers.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, mem, time::Duration};
 
-use stockade_policy::{PoolState, WorkerId, dispatch::Event};
+use stockade_policy::{
+    PoolState, WorkerId,
+    dispatch::{Event, RequestKey},
+};
 
 use super::{
+    exits::Remains,
     output::LastLines,
     pool::{State, Worker},
+    reading::current,
 };
 use crate::control::{FromRelay, relay::PoolPlan};
 
@@ -44,8 +49,11 @@ impl State {
     /// It is to be given no more. Its idle connections are closed: a program that waits for a request on one of them would not
     /// notice the stop-signal.
     pub(super) fn worker_retired(&mut self, worker: WorkerId) {
+        let now = self.clock.now();
         if let Some(known) = self.workers.get_mut(&worker) {
-            known.retired = true;
+            if !mem::replace(&mut known.retired, true) {
+                known.lost.forget_old(now);
+            }
             for link in known.idle.drain(..) {
                 link.trunk.retire();
             }
@@ -65,10 +73,10 @@ impl State {
 
     /// Its process is gone. What it still runs ends by its connections, which may hold a whole answer.
     pub(super) fn worker_gone(&mut self, worker: WorkerId, done: bool) {
-        let known = self.workers.remove(&worker);
-        if let Some(known) = &known {
-            let requests = self.dispatch.worker(worker).handed_out;
-            self.ledger.departed(worker, requests, known.lines.clone());
+        let mut known = self.workers.remove(&worker);
+        if let Some(known) = &mut known {
+            let remains = self.remains(worker, known);
+            self.ledger.exits.departed(worker, remains);
         }
         self.tell(Event::WorkerGone { worker });
         if let Some(known) = known {
@@ -92,6 +100,46 @@ impl State {
         )
     }
 
+    /// What is left of a worker whose process is gone.
+    fn remains(&self, worker: WorkerId, known: &mut Worker) -> Remains {
+        let now = self.clock.now();
+        let mut lost = mem::take(&mut known.lost);
+        if !known.retired {
+            lost.forget_old(now);
+        }
+        let unheard = self.requests.unheard_of(worker);
+        Remains {
+            requests: self.dispatch.worker(worker).handed_out,
+            current: lost.with(unheard.map(|request| current(request, now))),
+            lines: known.lines.clone(),
+        }
+    }
+
+    /// The request's worker did not answer it; if it is about to be gone, that is part of its record.
+    pub(super) fn note_lost(&mut self, key: RequestKey) {
+        let now = self.clock.now();
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        let (Some(worker), lost) = (request.worker, current(request, now)) else {
+            return;
+        };
+        match self.workers.get_mut(&worker) {
+            Some(known) => known.lost.add(lost, now),
+            None => self.ledger.exits.lost(worker, lost),
+        }
+    }
+
+    /// Whether it has a connection on which something runs.
+    pub(super) fn runs(&self, worker: WorkerId) -> bool {
+        self.requests.links_of(worker).next().is_some()
+    }
+
+    /// The lowest place that no worker has: so that what is counted by place does not change places.
+    pub(super) fn free_place(&self) -> u32 {
+        lowest_free(self.workers.values().map(|worker| worker.place))
+    }
+
     /// How the pool stands.
     pub(super) fn reported(&mut self, state: PoolState) {
         self.standing = state;
@@ -110,5 +158,24 @@ impl State {
         self.settle();
         self.rest();
         self.say(FromRelay::PoolChanged(self.plan.pool));
+    }
+}
+
+fn lowest_free(taken: impl Iterator<Item = u32>) -> u32 {
+    let taken: BTreeSet<u32> = taken.collect();
+    (0..)
+        .find(|place| !taken.contains(place))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_used_again_and_nobody_changes_his() {
+        assert_eq!(lowest_free([].into_iter()), 0);
+        assert_eq!(lowest_free([0, 2, 1].into_iter()), 3);
+        assert_eq!(lowest_free([3, 0].into_iter()), 1);
     }
 }

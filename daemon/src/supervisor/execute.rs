@@ -1,26 +1,23 @@
 //! Does what the supervision machine wants done: one arm per action. What fails goes back as an event.
 
-use std::{
-    mem,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{mem, sync::Arc};
 
 use nix::sys::signal::Signal;
 use stockade_policy::{
-    Generation, PoolId, PoolState, Time, WorkerId,
+    Generation, PoolId, PoolState, WorkerId,
     supervision::{Action, Cause, Event, Exit},
 };
 
 use super::{
     Source,
+    burial::hint,
     shell::Shell,
     sockets,
-    words::{Seconds, Why, detail},
+    words::{Seconds, Why},
     workers::{Order, Worker},
 };
 use crate::cgroup::{Killer, Leaf};
-use crate::control::{ToRelay, relay::Death, worker::ToWorker};
+use crate::control::{ToRelay, worker::ToWorker};
 
 impl Shell {
     pub(super) fn execute(&mut self, action: Action) {
@@ -125,6 +122,8 @@ impl Shell {
             tracing::info!("{} ready after {}", known.name(), Seconds(age));
             known.leases.offered(known.slots());
             let offered = known.offered(Some(age));
+            // before it has a request
+            self.sample_ready(worker);
             self.relay.tell(&offered, &[]);
         }
     }
@@ -149,9 +148,13 @@ impl Shell {
     }
 
     fn stop_worker(&mut self, worker: WorkerId, cause: Cause, overdue: bool) {
+        let now = self.clock.now();
         let Some(known) = self.workers.get_mut(&worker) else {
             return;
         };
+        if !cause.is_wanted() {
+            known.glance(now);
+        }
         let pool = known.description.pool;
         known.description.stopped = true;
         let name = known.name();
@@ -198,7 +201,8 @@ impl Shell {
             return;
         };
         kill_descendants(known);
-        let mut exit = process.reap();
+        let (mut exit, core_dumped) = process.reap_with_core();
+        known.core_dumped = core_dumped;
         if exit == Exit::Signal(Signal::SIGKILL as i32) {
             let pool = &known.description.pool_name;
             known.killed = match self.cgroups.killer(pool, known.leaf.as_ref()) {
@@ -217,72 +221,6 @@ impl Shell {
             .tell(&ToRelay::WorkerGone { pool, worker, done }, &[]);
         self.tell_machine(Event::WorkerExited { worker, exit });
         self.end_strays(user);
-    }
-
-    fn forget_worker(
-        &mut self,
-        pool: PoolId,
-        worker: WorkerId,
-        cause: Cause,
-        failed: bool,
-        backoff: Duration,
-    ) {
-        let now = self.clock.now();
-        let mut known = self.workers.remove(&worker);
-        self.bury(pool, worker, known.as_ref(), (cause, failed));
-        if let Some(leaf) = known.as_mut().and_then(|known| known.leaf.take()) {
-            leaf.bury();
-        }
-        // One that was never launched has its line already: "not started".
-        if let Some(known) = known
-            && known.description.launched
-        {
-            let obituary = obituary(&known, now, cause, failed);
-            if cause.is_wanted() {
-                tracing::info!("{obituary}");
-            } else {
-                tracing::warn!("{obituary}");
-            }
-        }
-        if failed && self.source == Source::CommandLine && !self.ever_served() {
-            self.give_up(pool);
-        } else if !backoff.is_zero() {
-            let wait = Seconds(backoff);
-            tracing::info!("pool {}: next start in {wait}", self.pool_name(pool));
-        }
-    }
-
-    /// Counts the end of a worker, and tells the relay, which shows it.
-    fn bury(
-        &mut self,
-        pool: PoolId,
-        worker: WorkerId,
-        known: Option<&Worker>,
-        (cause, failed): (Cause, bool),
-    ) {
-        if let Some(record) = self.pools.get_mut(&pool) {
-            if failed {
-                record.last_failed = Some(worker);
-            }
-            *record.lives.exits.entry(cause.to_string()).or_default() += 1;
-        }
-        let now = self.clock.now();
-        let death = Death {
-            pid: known.map_or(0, |known| known.description.pid),
-            at: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
-            cause: cause.to_string(),
-            detail: known.map_or_else(|| detail(cause), |known| detail_of(known, cause)),
-            age: known.map_or(Duration::ZERO, |known| known.age(now)),
-            not_launched: self.launch_failures.remove(&worker),
-        };
-        let message = ToRelay::WorkerBuried {
-            pool,
-            worker,
-            death,
-        };
-        self.relay.tell(&message, &[]);
     }
 
     fn report_pool(&mut self, pool: PoolId, state: PoolState) {
@@ -383,18 +321,18 @@ impl Shell {
     }
 
     /// Somebody waits at a terminal for an application that does not start.
-    fn give_up(&mut self, pool: PoolId) {
+    pub(super) fn give_up(&mut self, pool: PoolId) {
         if self.never_served.is_none() {
             self.never_served = Some(self.pool_name(pool));
             self.stop_at_once(Signal::SIGTERM);
         }
     }
 
-    fn ever_served(&self) -> bool {
+    pub(super) fn ever_served(&self) -> bool {
         self.pools.values().any(|record| record.served)
     }
 
-    fn pool_name(&self, pool: PoolId) -> String {
+    pub(super) fn pool_name(&self, pool: PoolId) -> String {
         self.pools
             .get(&pool)
             .map_or_else(|| pool.to_string(), |record| record.name.clone())
@@ -414,51 +352,6 @@ fn send(worker: &Worker, signal: Signal) {
 fn kill_descendants(worker: &Worker) {
     if let Some(Err(error)) = worker.leaf.as_ref().map(Leaf::kill) {
         tracing::warn!("{}: could not kill its cgroup: {error}", worker.name());
-    }
-}
-
-fn obituary(worker: &Worker, now: Time, cause: Cause, failed: bool) -> String {
-    let (name, age) = (worker.name(), Seconds(worker.age(now)));
-    let early = if failed {
-        ", before its first request"
-    } else {
-        ""
-    };
-    // the line about its stop has said it of one that was too slow
-    let hint = match cause {
-        Cause::StartupTimeout => "",
-        _ => hint(worker, cause),
-    };
-    let why = match (cause, &worker.killed) {
-        (Cause::OutOfMemory, Some(words)) => format!("{cause}: {words}"),
-        (Cause::Signal(9), Some(words)) => format!("{}: {words}", Why(cause)),
-        _ => Why(cause).to_string(),
-    };
-    format!("{name} gone after {age}{early}: {why}{hint}")
-}
-
-/// What belongs to its cause.
-fn detail_of(worker: &Worker, cause: Cause) -> String {
-    match (cause, &worker.killed) {
-        (Cause::OutOfMemory, Some(words)) => words.clone(),
-        _ => detail(cause),
-    }
-}
-
-/// What a program that was never ready may lack; one that fails has words of its own.
-fn hint(worker: &Worker, cause: Cause) -> &'static str {
-    let description = &worker.description;
-    if description.tells || description.offered {
-        return "";
-    }
-    match cause {
-        Cause::StartupTimeout => {
-            ": it neither answered nor took a connection on descriptor 0: is it a FastCGI program?"
-        }
-        Cause::ExitCode(0) => {
-            ": it ended without taking a connection on descriptor 0: is it a FastCGI program?"
-        }
-        _ => "",
     }
 }
 

@@ -7,6 +7,7 @@
 //! - `shell`: the loop; `execute`: the machine's actions; `admin`: the admin socket; `reload`: HUP and `stockade reload`.
 //! - `pools`, `workers`, `relay_process`, `shim_process`: what is held of each; `process`: a process by its pidfd; `relay_life`, `line`: talk
 //!   with a relay; `words`: the log's.
+//! - `samples`, `sampling`, `usage`: what workers take of the machine; `burial`: one is gone.
 //! - `succession`: relays come and go, workers stay; `leases`: whose a worker's slots are.
 //! - `strays`: what workers leave behind.
 //! - `scale`: how many workers a pool has, as the relay and operators say.
@@ -20,6 +21,7 @@
 mod access_logs;
 mod adapter;
 mod admin;
+mod burial;
 mod error;
 mod execute;
 mod leases;
@@ -32,6 +34,8 @@ mod relay_process;
 mod reload;
 mod removal;
 mod runtime_dir;
+mod samples;
+mod sampling;
 mod scale;
 mod shell;
 mod shim_process;
@@ -41,6 +45,7 @@ mod spawn;
 mod strays;
 mod succession;
 mod systemd;
+mod usage;
 mod watching;
 mod words;
 mod workers;
@@ -79,6 +84,7 @@ use relay_life::Role;
 use relay_process::RelayProcess;
 use reload::Reloads;
 use runtime_dir::RuntimeDir;
+use sampling::Sampling;
 use shell::{Inbox, Shell};
 use shim_process::ShimProcess;
 use signals::Signals;
@@ -156,6 +162,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
     let shell = Shell {
         clock: Clock::start(),
         machine,
+        sampling: Sampling::default(),
         source,
         relay: RelayProcess::new(&daemon, random.next())?,
         wanting: VecDeque::new(),

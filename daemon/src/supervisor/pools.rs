@@ -17,6 +17,7 @@ use crate::{
     },
     control::{
         ToRelay,
+        record::WorkerLimits,
         relay::{Lives, PoolPlan, UpstreamPlan},
         status::Processes,
     },
@@ -241,6 +242,12 @@ impl PoolRecord {
                 retry_limit: keys.retry_limit,
                 shared: matches!(keys.application, Application::Upstream(_)),
                 scale: self.load(),
+            },
+            limits: WorkerLimits {
+                threads: keys.threads,
+                maximum_requests: keys.wear.maximum_requests,
+                maximum_memory: keys.wear.maximum_memory,
+                cpu_time_limit: keys.wear.cpu_time_limit,
             },
             graceful_timeout: keys.graceful_timeout,
             bytes: keys.bytes.clone(),

@@ -82,6 +82,11 @@ impl Process {
     /// Reaps it; to be called when its [`End`] has come. What is left of its group is killed before: as long as the
     /// leader is there the group's number is nobody else's.
     pub(super) fn reap(self) -> Exit {
+        self.reap_with_core().0
+    }
+
+    /// The same, and whether a core file was written or handed on.
+    pub(super) fn reap_with_core(self) -> (Exit, bool) {
         let pid = self.pid;
         match killpg(Pid::from_raw(pid), Signal::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => {}
@@ -96,11 +101,13 @@ impl Process {
             }
         };
         let signal = status.as_ref().and_then(WaitIdStatus::terminating_signal);
-        match (signal, status.and_then(|status| status.exit_status())) {
+        let core_dumped = status.as_ref().is_some_and(WaitIdStatus::dumped);
+        let exit = match (signal, status.and_then(|status| status.exit_status())) {
             (Some(signal), _) => Exit::Signal(signal),
             (None, Some(code)) => Exit::Code(code),
             (None, None) => Exit::Code(UNKNOWN),
-        }
+        };
+        (exit, core_dumped)
     }
 }
 

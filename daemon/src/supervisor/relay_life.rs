@@ -101,6 +101,10 @@ impl Life {
                 *leased = *slots;
                 *startup = None;
             }
+            // one of them writes the line
+            (ToRelay::WorkerBuried { death, .. }, Role::Next | Role::Former) => {
+                death.obituary = None;
+            }
             _ => {}
         }
         self.tell(&message, descriptors);

@@ -272,6 +272,11 @@ impl RelayProcess {
         self.lives.iter().any(|life| life.role == Role::Serving)
     }
 
+    /// Whether there is one that serves and hears us.
+    pub(super) fn listens(&self) -> bool {
+        self.serving().is_some_and(|life| !life.given_up)
+    }
+
     /// Tells this one.
     pub(super) fn tell_one(&mut self, number: RelayNumber, message: &ToRelay) {
         if let Some(life) = self.lives.iter_mut().find(|life| life.number == number) {
@@ -328,7 +333,7 @@ impl RelayProcess {
 
     /// Has it answer an operator's question for the status. Without a relay the question is answered here.
     pub(super) fn ask_status(&mut self, asked: Asked) {
-        if self.may_answer() {
+        if self.listens() {
             self.tell_serving(&ToRelay::StatusAsked, vec![Arc::new(asked.connection)]);
             return;
         }

@@ -29,6 +29,7 @@ use super::{
     relay_process::RelayProcess,
     reload::{Reload, Reloads},
     runtime_dir::RuntimeDir,
+    sampling::Sampling,
     shim_process::{ShimProcess, gone as shim_gone},
     signals::{Asked, Signals},
     spawn::{Launch, Spawner},
@@ -44,6 +45,7 @@ use crate::{
     control::{
         Channel, ChannelError,
         admin::{Answer, Request},
+        record::Sample,
         worker::{FromWorker, MESSAGE_LEN},
     },
     launch::plan::Failure,
@@ -58,6 +60,7 @@ const STREAK: u32 = 64;
 pub(super) struct Shell {
     pub(super) clock: Clock,
     pub(super) machine: Supervision,
+    pub(super) sampling: Sampling,
     /// Where the configuration came from, for reading it again.
     pub(super) source: Source,
     /// `[daemon]`, as it was at the start.
@@ -111,6 +114,7 @@ pub(super) enum Turn {
 pub(super) struct Senders {
     turns: mpsc::Sender<(WorkerId, Turn)>,
     said: mpsc::Sender<(WorkerId, FromWorker)>,
+    samples: mpsc::Sender<Vec<(WorkerId, Sample)>>,
 }
 
 /// Where the loop reads it.
@@ -120,21 +124,25 @@ pub(super) struct Inbox {
     admin: mpsc::Receiver<admin::Asked>,
     turns: mpsc::Receiver<(WorkerId, Turn)>,
     said: mpsc::Receiver<(WorkerId, FromWorker)>,
+    samples: mpsc::Receiver<Vec<(WorkerId, Sample)>>,
 }
 
 /// Both ends.
 pub(super) fn inbox(signals: Signals, admin: mpsc::Receiver<admin::Asked>) -> (Senders, Inbox) {
     let (turns_in, turns) = mpsc::channel(STREAK as usize);
     let (said_in, said) = mpsc::channel(STREAK as usize);
+    let (samples_in, samples) = mpsc::channel(1);
     let senders = Senders {
         turns: turns_in,
         said: said_in,
+        samples: samples_in,
     };
     let inbox = Inbox {
         signals,
         admin,
         turns,
         said,
+        samples,
     };
     (senders, inbox)
 }
@@ -177,6 +185,8 @@ impl Shell {
                 Some(asked) = inbox.admin.recv() => self.admin_asked(asked),
                 // 9. Files that are watched.
                 seen = watcher.next() => self.watcher.saw(&seen, self.clock.now()),
+                // 10. What workers take.
+                Some(samples) = inbox.samples.recv() => self.sampled(samples),
                 // 10. Time; after what happened, so that good news that came in time counts.
                 () = until(self.clock, deadline) => {
                     streak = 0;
@@ -197,6 +207,7 @@ impl Shell {
             self.machine.poll_timeout(),
             self.relay.restart(),
             self.relay.patience(),
+            self.sampling.due(),
             shim,
             self.watcher.due(),
         ]
@@ -218,6 +229,7 @@ impl Shell {
         self.expire_shim(now);
         self.expire_closing(now);
         self.expire_watches(now);
+        self.expire_samples(now);
         self.give_up_silent_workers(now);
     }
 
@@ -361,6 +373,11 @@ impl Shell {
 }
 
 impl Senders {
+    /// Where what workers take is said.
+    pub(super) fn samples(&self) -> mpsc::Sender<Vec<(WorkerId, Sample)>> {
+        self.samples.clone()
+    }
+
     /// Follows a worker's process from its launch to its end.
     pub(super) fn follow(&self, worker: WorkerId, launch: Launch, end: End) {
         let turns = self.turns.clone();

@@ -28,7 +28,13 @@ impl Shell {
         };
         match said {
             FromRelay::WorkerAnswered(worker) => self.answered(worker),
-            FromRelay::WorkerServed(worker) => self.tell_machine(Event::WorkerServed { worker }),
+            FromRelay::WorkerServed(worker) => {
+                if let Some(known) = self.workers.get_mut(&worker) {
+                    known.usage.served = true;
+                }
+                self.tell_machine(Event::WorkerServed { worker });
+            }
+            FromRelay::SampleWanted => self.sample_wanted(from),
             FromRelay::MaximumRequestsReached(worker) => {
                 let cause = Cause::MaximumRequests;
                 self.tell_machine(Event::WorkerTired { worker, cause });

@@ -15,6 +15,21 @@ impl fmt::Display for Seconds {
     }
 }
 
+/// "51.2 MiB".
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size(pub(super) u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}.{} MiB",
+            self.0 >> 20,
+            ((self.0 & 0xf_ffff) * 10) >> 20
+        )
+    }
+}
+
 /// A cause with its detail: "exit-code 3", "signal SIGKILL".
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Why(pub(super) Cause);
@@ -79,6 +94,8 @@ mod tests {
         assert_eq!(Why(Cause::Signal(40)).to_string(), "signal 40");
         assert_eq!(Why(Cause::MaximumRequests).to_string(), "maximum-requests");
         assert_eq!(Ended(Exit::Code(0)).to_string(), "exit-code 0");
+        assert_eq!(Ended(Exit::OutOfMemory).to_string(), "out-of-memory");
         assert_eq!(Seconds(Duration::from_millis(1449)).to_string(), "1.4 s");
+        assert_eq!(Size(51 * 1024 * 1024 + 256 * 1024).to_string(), "51.2 MiB");
     }
 }

@@ -14,10 +14,14 @@ use super::{
     runtime_dir::RuntimeDir,
     sockets::{self, SocketFile, set_nonblocking},
     spawn::{Launch, Spawner},
+    usage::{Usage, with_jitter},
 };
 use crate::{
     cgroup::Leaf,
-    config::resolved::{Account, Application, Kind, Pool},
+    config::{
+        confinement::Confinement,
+        resolved::{Account, Application, Kind, Pool},
+    },
     control::{Channel, ToRelay},
     launch::{
         plan::{Failure, Plan, Slot},
@@ -46,6 +50,10 @@ pub(super) struct Worker {
     pub(super) leaf: Option<Leaf>,
     /// What is to be said of a SIGKILL that was not ours.
     pub(super) killed: Option<String>,
+    /// What it takes of the machine.
+    pub(super) usage: Usage,
+    /// At its end a core file was written or handed on.
+    pub(super) core_dumped: bool,
     _socket: Option<SocketFile>,
 }
 
@@ -148,6 +156,7 @@ impl Worker {
             stopped: false,
             maximum_requests: with_jitter(keys.wear.maximum_requests, random),
         };
+        let usage = Usage::new(keys, random);
         let worker = Self {
             description,
             keys: order.keys,
@@ -158,6 +167,8 @@ impl Worker {
             drained: BTreeSet::new(),
             leaf: order.leaf,
             killed: None,
+            usage,
+            core_dumped: false,
             _socket: file,
         };
         Ok((worker, launch))
@@ -232,9 +243,14 @@ impl Worker {
         }
     }
 
+    /// What it is.
+    pub(super) fn kind(&self) -> Kind {
+        self.keys.application.kind()
+    }
+
     /// Requests at a time; a service has none.
     pub(super) fn slots(&self) -> u32 {
-        match self.keys.application.kind() {
+        match self.kind() {
             Kind::Workers => self.keys.threads,
             Kind::Service | Kind::Upstream => 0,
         }
@@ -277,7 +293,7 @@ impl Worker {
 
     /// It may be used, and there is something of it that answers.
     pub(super) fn may_be_asked(&self) -> bool {
-        let is_one = self.keys.application.kind() == Kind::Workers;
+        let is_one = self.kind() == Kind::Workers;
         is_one && self.process.is_some() && !self.description.retired
     }
 
@@ -390,12 +406,28 @@ impl Order<'_> {
             account: keys.account.clone(),
             home: keys.home.clone(),
             umask: keys.umask,
-            confinement: keys.confinement.clone(),
+            confinement: confinement(keys),
             descriptors: Vec::new(),
             parent: std::process::id().cast_signed(),
         }
     }
 }
+
+/// What the pool says, and the kernel's own limit of processor time: for a worker that goes on when it should have gone. Each of its threads may
+/// use a processor for as long as that takes.
+fn confinement(keys: &Pool) -> Confinement {
+    let mut confinement = keys.confinement.clone();
+    let (limit, graceful) = (keys.wear.cpu_time_limit.0, keys.graceful_timeout.0);
+    confinement.limits.cpu = limit.zip(graceful).map(|(limit, graceful)| {
+        let startup = keys.startup_timeout.0.unwrap_or_default();
+        let ending = startup + graceful + keys.shutdown_timeout + MARGIN;
+        (limit + ending * keys.threads.max(1)).as_secs()
+    });
+    confinement
+}
+
+/// Between two looks at its processor time, and some more.
+const MARGIN: Duration = Duration::from_secs(10);
 
 /// A pipe: its read end, non-blocking, and its write end, which `account` may open again (`/dev/stderr`).
 fn pipe(account: Option<&Account>) -> io::Result<(OwnedFd, OwnedFd)> {
@@ -407,33 +439,6 @@ fn pipe(account: Option<&Account>) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
-/// Less by up to a tenth, so that workers that were started together do not end together; 0 stays 0.
-fn with_jitter(maximum_requests: u64, random: &mut Random) -> u64 {
-    maximum_requests - random.below(maximum_requests / 10 + 1)
-}
-
 fn step(name: impl Into<String>) -> impl FnOnce(io::Error) -> Failure {
     |error| Failure::of(name, error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn jitter_takes_a_tenth_at_most() {
-        let mut random = Random::new(7);
-        let drawn: Vec<u64> = (0..1000).map(|_| with_jitter(1000, &mut random)).collect();
-        assert!(drawn.iter().all(|each| (900..=1000).contains(each)));
-        assert!(drawn.iter().any(|each| *each < 910));
-        assert!(drawn.iter().any(|each| *each > 990));
-    }
-
-    #[test]
-    fn no_limit_stays_none_and_a_small_one_stays_one() {
-        let mut random = Random::new(7);
-        assert_eq!(with_jitter(0, &mut random), 0);
-        assert_eq!(with_jitter(1, &mut random), 1);
-        assert_eq!(with_jitter(9, &mut random), 9);
-    }
 }

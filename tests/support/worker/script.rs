@@ -11,6 +11,7 @@
 //! | `wait-midway=PATH` | does the same in the middle of a `big` body |
 //! | `wait=PATH` | does not go on while there is no such file |
 //! | `sleep=MS` | takes its time, deaf to everything |
+//! | `spin=MS` | uses so much processor time |
 //! | `crash=PLACE` | is killed (SIGKILL, no core file) at that place |
 //! | `close=PLACE` | closes the connection there, and takes the next one |
 //! | `once=PATH` | crashes and closes only while there is no such file, and makes it |
@@ -57,7 +58,11 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::signal::{Signal, raise};
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    signal::{Signal, raise},
+    time::TimeValLike as _,
+};
 
 use crate::{
     Life,
@@ -251,6 +256,9 @@ impl Script {
         if let Some(duration) = self.milliseconds("sleep") {
             sleep(duration);
         }
+        if let Some(duration) = self.milliseconds("spin") {
+            spin(duration);
+        }
         self.may_fail_at("before-head")?;
         if self.has("garbage") {
             connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
@@ -395,6 +403,20 @@ impl Answer<'_> {
         }
         Ok(())
     }
+}
+
+/// Works until this process has used so much more processor time.
+fn spin(duration: Duration) {
+    let until = cpu_used() + duration;
+    while cpu_used() < until {
+        std::hint::spin_loop();
+    }
+}
+
+fn cpu_used() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may ask this of itself");
+    let time = usage.user_time() + usage.system_time();
+    Duration::from_micros(time.num_microseconds().unsigned_abs())
 }
 
 #[expect(

@@ -66,6 +66,13 @@ fn limits_are_switched_off() {
         assert_eq!(pool.graceful_timeout, Limit::OFF, "{off}");
     }
     assert_eq!(pool("maximum-requests = \"off\"").wear.maximum_requests, 0);
+    assert_eq!(
+        pool("maximum-memory = \"512MiB\"").wear.maximum_memory,
+        Some(512 << 20)
+    );
+    assert_eq!(pool("maximum-memory = 0").wear.maximum_memory, None);
+    let limit = pool("cpu-time-limit = \"1h\"").wear.cpu_time_limit;
+    assert_eq!(limit, Limit::of(Duration::from_secs(3600)));
     assert_eq!(pool("queue-limit = 0").queue_limit, 0);
 }
 

@@ -106,15 +106,14 @@ fn default_pool() -> Pool {
         shutdown_timeout: seconds(5),
         wear: Wear {
             maximum_requests: 0,
+            maximum_memory: None,
+            cpu_time_limit: Limit::OFF,
             restart_interval: Limit::OFF,
             inactivity_timeout: Limit::OFF,
         },
         retry: Retry::Idempotent,
         retry_limit: 1,
-        backoff: Backoff {
-            initial: Duration::from_millis(500),
-            maximum: seconds(60),
-        },
+        backoff: default_backoff(),
         bytes: default_bytes(),
         logging: default_logging(),
         cgroup: CgroupLimits::default(),
@@ -142,6 +141,13 @@ fn default_environment() -> BTreeMap<String, String> {
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()
+}
+
+fn default_backoff() -> Backoff {
+    Backoff {
+        initial: Duration::from_millis(500),
+        maximum: Duration::from_secs(60),
+    }
 }
 
 fn default_bytes() -> Bytes {
