@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::support::{
     deadline::wait_for,
     process,
+    server::writable,
     site::Site,
     stockade::{Pool, Stockade, configuration, gone, refusal},
     tools::{self, POOL_USER},
@@ -70,6 +71,90 @@ fn one_that_dies_is_started_again_and_one_that_cannot_run_is_put_off() {
 }
 
 #[test]
+fn one_that_is_killed_has_a_record() {
+    let (stockade, _) = serving("environment = { COLOUR = \"blue\" }");
+    stockade.log.wait(&["consuming blue"]);
+    stockade.log.wait(&["pool jobs: serving"]);
+    let pid = only_worker(&stockade);
+    assert!(process::signal(pid, Signal::SIGKILL));
+    let line = stockade.log.wait(&[&format!("(pid {pid}) gone after")]);
+    assert!(
+        line.contains("signal SIGKILL") && line.contains("its last line: consuming blue"),
+        "{line}"
+    );
+    assert!(!line.contains("request"), "it gets none: {line}");
+    let exit = stockade.wait_exit_of("jobs");
+    assert_eq!((&exit["pid"], &exit["requests"]), (&pid.into(), &0.into()));
+    // it had run well, so the next one comes at once
+    stockade.log.wait_times(2, &["pool jobs: serving"]);
+    assert!(stockade.log.matching(&["next start in"]).is_empty());
+}
+
+#[test]
+fn one_that_crashes_in_a_loop_waits_longer_each_time_and_is_failing() {
+    let site = Site::new();
+    let program = site.program("broken", "#!/bin/sh\necho no queue there\nexit 7\n");
+    let keys = format!(
+        "service = [{:?}]\nbackoff-initial = \"50ms\"\nbackoff-maximum = \"10s\"",
+        shown(&program)
+    );
+    let config = configuration(&site, &[service(&keys)]);
+    let stockade = Stockade::run(site, &config);
+    let waits: Vec<f64> = (stockade.log.wait_times(5, &["pool jobs: next start in"]))
+        .iter()
+        .map(|line| seconds_in(line))
+        .collect();
+    assert!(
+        waits[4] >= 4.0 * waits[1].max(0.1) && waits[4] <= 10.0,
+        "{waits:?}"
+    );
+    let line = stockade.log.wait(&["gone after", "exit-code 7"]);
+    assert!(line.contains("its last line: no queue there"), "{line}");
+    stockade.log.wait(&["pool jobs: failing"]);
+    assert_eq!(stockade.pool("jobs")["state"], "failing");
+}
+
+#[test]
+fn one_that_has_grown_is_replaced_by_one_that_runs_before() {
+    let site = Site::new();
+    // grows once, so that the next one stays
+    let program = site.program(
+        "grower",
+        &format!(
+            "#!{}\nimport os, sys, time\nmark = sys.argv[1]\nfirst = not os.path.exists(mark)\n\
+             open(mark, 'w').close()\nprint('first' if first else 'next', flush=True)\ntime.sleep(2)\n\
+             kept = b'x' * (96 << 20) if first else b''\ntime.sleep(1000)\n",
+            tools::python().display()
+        ),
+    );
+    let folder = writable(&site, "marks");
+    let keys = format!(
+        "service = [{:?}, {:?}]\nmaximum-memory = \"64MiB\"",
+        shown(&program),
+        shown(&folder.join("mark"))
+    );
+    let config = configuration(&site, &[service(&keys)]);
+    let stockade = Stockade::run(site, &config);
+    stockade.log.wait(&["pool jobs: serving"]);
+    let pid = only_worker(&stockade);
+    stockade.log.wait(&["is to be replaced: maximum-memory ("]);
+    stockade
+        .log
+        .wait(&[&format!("(pid {pid}) gone after"), ": maximum-memory"]);
+    let text = stockade.log.text();
+    let at = |words: &str| {
+        text.find(words)
+            .unwrap_or_else(|| panic!("{words}:\n{text}"))
+    };
+    assert!(
+        at("worker 2 (pid") < at(&format!("(pid {pid}) retiring: maximum-memory")),
+        "{text}"
+    );
+    assert_ne!(only_worker(&stockade), pid);
+    assert_eq!(stockade.wait_exit_of("jobs")["cause"], "maximum-memory");
+}
+
+#[test]
 fn a_reload_starts_the_new_one_and_stops_the_old_one() {
     let (stockade, program) = serving("environment = { COLOUR = \"blue\" }");
     stockade.log.wait(&["pool jobs: serving"]);
@@ -87,6 +172,34 @@ fn a_reload_starts_the_new_one_and_stops_the_old_one() {
     assert_eq!(out, "pool jobs: generation 2 serves\n");
     stockade.log.wait(&["consuming red"]);
     wait_for("the end of the old one", || gone(old).then_some(()));
+}
+
+#[test]
+fn one_that_takes_a_lock_is_never_there_twice() {
+    let site = Site::new();
+    let program = site.program("consumer", CONSUMER);
+    let folder = writable(&site, "locks");
+    let keys = |colour: &str| {
+        format!(
+            "service = [\"flock\", \"--no-fork\", {:?}, {:?}]\nenvironment = {{ COLOUR = {colour:?} }}",
+            shown(&folder.join("lock")),
+            shown(&program)
+        )
+    };
+    let config = configuration(&site, &[service(&keys("blue"))]);
+    let stockade = Stockade::run(site, &config);
+    stockade.log.wait(&["consuming blue"]);
+    stockade.configure(&[service(&keys("red"))]);
+    let (code, _, error) = stockade.ask(&["reload", "--wait"]);
+    assert_eq!((code, &*error), (Some(0), ""));
+    stockade.log.wait(&["consuming red"]);
+    let text = stockade.log.text();
+    let at = |words: &str| {
+        text.find(words)
+            .unwrap_or_else(|| panic!("{words}:\n{text}"))
+    };
+    assert!(at("worker 2 (pid") < at("stdout: going"), "{text}");
+    assert!(at("stdout: going") < at("consuming red"), "{text}");
 }
 
 #[test]
@@ -146,6 +259,15 @@ fn serving(keys: &str) -> (Stockade, std::path::PathBuf) {
 
 fn service(keys: &str) -> Pool {
     Pool::new(keys).named("jobs")
+}
+
+/// "next start in 0.4 s"
+fn seconds_in(line: &str) -> f64 {
+    let rest = line.split_once(" in ").map_or("", |(_, rest)| rest);
+    let number = rest.trim_end_matches(" s");
+    number
+        .parse()
+        .unwrap_or_else(|_| panic!("no time in the line: {line}"))
 }
 
 fn shown(path: &Path) -> String {
