@@ -17,6 +17,7 @@ mod buffering;
 mod call;
 mod cgroups;
 mod check;
+mod complaints;
 mod confinement;
 mod connections;
 mod deadlines;

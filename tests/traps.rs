@@ -2,7 +2,7 @@
 //! (`protocol/tests/traps`) for what can be said of bytes alone, and those here for what takes a relay between a host and a worker. `trap_NN_hosts_`
 //! is about what web servers send or want, `trap_NN_workers_` about applications.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use stockade_protocol::{
     encode::{self, Role},
@@ -11,6 +11,7 @@ use stockade_protocol::{
 };
 
 use crate::support::{
+    document::test_names,
     fcgi::{self, Answer, Fcgi},
     stockade::Stockade,
 };
@@ -161,19 +162,7 @@ const TRAPS: [(u8, &str, &str, [bool; 2]); 35] = [
 
 #[test]
 fn every_trap_has_a_test() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut names = Vec::new();
-    for folder in ["tests", "protocol/tests/traps"] {
-        for entry in fs::read_dir(root.join(folder)).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(path).unwrap();
-                // the attribute is what makes it a test
-                let tests = text.split("#[test]\nfn ").skip(1);
-                names.extend(tests.filter_map(|rest| Some(rest.split_once('(')?.0.to_owned())));
-            }
-        }
-    }
+    let mut names = ["tests", "protocol/tests/traps"].map(test_names).concat();
     names.retain(|name| name.starts_with("trap_"));
     for (number, section, what, sides) in TRAPS {
         let prefix = format!("trap_{number:02}_");

@@ -103,12 +103,17 @@ impl Answer {
 impl Fcgi {
     /// Connects to a pool.
     pub(crate) fn connect(socket: &Path) -> Self {
-        let stream = UnixStream::connect(socket)
-            .unwrap_or_else(|error| panic!("connect to {}: {error}", socket.display()));
+        Self::try_connect(socket)
+            .unwrap_or_else(|error| panic!("connect to {}: {error}", socket.display()))
+    }
+
+    /// The same where it may be that nobody listens.
+    pub(crate) fn try_connect(socket: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(socket)?;
         stream
             .set_read_timeout(Some(PATIENCE))
             .expect("the timeout is not zero");
-        Self { stream }
+        Ok(Self { stream })
     }
 
     /// The bare connection.

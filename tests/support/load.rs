@@ -29,12 +29,21 @@ struct Shared {
 impl Load {
     /// Each of `clients` sends GET and POST `path` in turn until told to stop.
     pub(crate) fn start(clients: Vec<Client>, path: &'static str) -> Self {
+        Self::with_methods(clients, path, &["GET", "POST"])
+    }
+
+    /// The same with these methods.
+    pub(crate) fn with_methods(
+        clients: Vec<Client>,
+        path: &'static str,
+        methods: &'static [&'static str],
+    ) -> Self {
         let shared = Arc::new(Shared::default());
         let clients = clients
             .into_iter()
             .map(|client| {
                 let shared = Arc::clone(&shared);
-                thread::spawn(move || shared.work(client, path))
+                thread::spawn(move || shared.work(client, path, methods))
             })
             .collect();
         Self { shared, clients }
@@ -63,12 +72,14 @@ impl Load {
 }
 
 impl Shared {
-    fn work(&self, mut client: Client, path: &str) {
+    fn work(&self, mut client: Client, path: &str, methods: &[&str]) {
         while !self.enough.load(Ordering::Relaxed) {
-            for request in [
-                Request::new("GET", path),
-                Request::new("POST", path).body(b"a=1"),
-            ] {
+            for method in methods {
+                let request = Request::new(method, path);
+                let request = match *method {
+                    "POST" => request.body(b"a=1"),
+                    _ => request,
+                };
                 let failure = match client.try_send(request) {
                     Ok(response) if response.status == 200 && response.complete => None,
                     Ok(response) => Some(format!("{}: {}", response.status, response.text())),

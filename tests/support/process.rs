@@ -89,6 +89,15 @@ pub(crate) fn resident_kib(pid: i32) -> Option<u64> {
     kib(pid, "VmRSS:")
 }
 
+/// The processor time that the process has had, in hundredths of a second.
+pub(crate) fn processor_time(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
+    let fields = stat.rsplit_once(')').expect("its name ends").1;
+    // user and system
+    let fields = fields.split_whitespace().skip(11).take(2);
+    fields.filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
 fn kib(pid: i32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let value = field(&status, name)?.split_whitespace().next()?;

@@ -51,6 +51,14 @@ impl Pool {
         Self::new(&format!("command = {words:?}\n{keys}"))
     }
 
+    /// The same pool with `new` where its keys have `old`.
+    pub(crate) fn with(&self, old: &str, new: &str) -> Self {
+        assert!(self.keys.contains(old), "{old} in:\n{}", self.keys);
+        let keys = self.keys.replace(old, new);
+        let name = self.name.clone();
+        Self { name, keys }
+    }
+
     /// The same pool under another name.
     pub(crate) fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
