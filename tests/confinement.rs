@@ -195,7 +195,7 @@ fn a_daemon_without_power_limits_its_workers_too() {
     let site = Site::new();
     let worker = site.reachable(&built::scripted_worker());
     let keys = format!(
-        "command = [{:?}]\nprocesses = 1\nopen-files = 50\ncpu-priority = 3\nprivate-tmp = false",
+        "command = [{:?}]\nprocesses = 1\nopen-files = 50\ncpu-priority = 19\nprivate-tmp = false",
         worker.display().to_string()
     );
     let stockade = without_power(site, &[("app", keys)]);
