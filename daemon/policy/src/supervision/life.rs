@@ -28,6 +28,8 @@ mod state;
 
 /// A process that KILL did not end at once (it hangs in the kernel) is sent it again after this long.
 const KILL_AGAIN: Duration = Duration::from_secs(5);
+/// One that so many did not end is not waited for when the daemon ends.
+const KILLS: u32 = 2;
 
 /// What an event meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -422,7 +424,15 @@ impl Life {
 
     fn enter_killing(&mut self, end: End, context: &mut Context) {
         let again = context.now().after(KILL_AGAIN);
-        self.enter(State::Killing { end, again }, context);
+        let times = match self.state {
+            State::Killing { times, .. } => times.saturating_add(1),
+            State::Starting { .. }
+            | State::Ready { .. }
+            | State::Retiring { .. }
+            | State::Stopping { .. }
+            | State::Gone { .. } => 1,
+        };
+        self.enter(State::Killing { end, again, times }, context);
         context.act(Action::KillWorker {
             worker: self.worker,
         });

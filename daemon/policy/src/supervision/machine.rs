@@ -57,6 +57,10 @@ impl Supervision {
     /// Takes in what happened.
     pub fn handle(&mut self, event: Event, now: Time) {
         self.context.advance(now);
+        if self.phase == Phase::Finished {
+            self.ignored = self.ignored.saturating_add(1);
+            return;
+        }
         let taken = match event {
             Event::PoolAdded { pool, settings } => self.add(pool, settings),
             Event::PoolChanged { pool, settings } => {
@@ -106,6 +110,9 @@ impl Supervision {
     /// Does what is due at `now`; harmless when nothing is.
     pub fn handle_timeout(&mut self, now: Time) {
         self.context.advance(now);
+        if self.phase == Phase::Finished {
+            return;
+        }
         for pool in self.pools.values_mut() {
             pool.expire(&mut self.context);
             pool.reconcile(&mut self.context);
@@ -130,7 +137,8 @@ impl Supervision {
     pub fn poll_timeout(&self) -> Option<Time> {
         let draining = match self.phase {
             Phase::Draining { deadline } => Some(deadline),
-            Phase::Running | Phase::Stopping | Phase::Finished => None,
+            Phase::Running | Phase::Stopping => None,
+            Phase::Finished => return None,
         };
         self.pools
             .values()
@@ -259,7 +267,8 @@ impl Supervision {
     }
 
     fn finish_when_empty(&mut self) {
-        if self.phase == Phase::Stopping && self.pools.values().all(|pool| pool.live() == 0) {
+        let empty = Pool::is_empty_as_far_as_can_be;
+        if self.phase == Phase::Stopping && self.pools.values().all(empty) {
             self.phase = Phase::Finished;
             self.context.act(Action::Finish);
         }

@@ -231,6 +231,11 @@ impl Pool {
         self.workers.len()
     }
 
+    /// Its workers are gone, but for those that KILL does not end.
+    pub(super) fn is_empty_as_far_as_can_be(&self) -> bool {
+        self.workers.values().all(Life::is_out_of_reach)
+    }
+
     /// It was removed, and its last worker is gone.
     pub(super) fn is_over(&self) -> bool {
         self.phase == Phase::Removed && self.workers.is_empty()

@@ -410,6 +410,6 @@ pub enum Action {
     },
     /// Stop accepting; answer what is queued and running; say `RelayDrained`.
     DrainRelay,
-    /// Every worker is gone and the daemon is to end.
+    /// Every worker is gone, but for those that hang in the kernel and that KILL does not end, and the daemon is to end. Nothing follows.
     Finish,
 }

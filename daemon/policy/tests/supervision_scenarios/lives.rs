@@ -393,3 +393,18 @@ fn a_service_may_say_that_it_is_ready() {
          6100         signal 1 15                | forget 1 requested",
     );
 }
+
+#[test]
+fn one_that_hangs_in_the_kernel_does_not_keep_the_daemon_from_ending() {
+    let mut machine = play(
+        "0      add processes=2       | report starting, start 1 g1, start 2 g1
+         900    ready 1; ready 2      | offer 1, report serving, offer 2
+         950    fast-stop             | report stopped, kill 1, kill 2
+         1000   signal 2 9            | forget 2 requested
+         5950   tick                  | kill 1
+         10950  tick                  | kill 1, finish
+         11000  signal 1 9            |",
+    );
+    assert_eq!(machine.poll_timeout(), None);
+    resume(&mut machine, "60000  tick  |");
+}

@@ -216,7 +216,11 @@ impl Laws {
                 self.drained = true;
             }
             Action::Finish => {
-                assert!(self.workers.is_empty());
+                let left = self.workers.values();
+                assert!(
+                    left.into_iter().all(|worker| worker.kills > 2),
+                    "left behind"
+                );
                 let by = self.over_by.expect("a stop was asked for");
                 // 10
                 assert!(now <= by, "stopping took until {now:?}, not {by:?}");
@@ -417,6 +421,9 @@ impl Laws {
         let settings = self.settings(known.pool, known.generation);
         known.may_be_killed(settings, self.fast, now);
         self.tell(id, Told::Kill, now);
+        if let Some(known) = self.workers.get_mut(&id) {
+            known.kills += 1;
+        }
     }
 
     fn forget(&mut self, id: WorkerId, failed: bool, backoff: Duration, now: Time) {

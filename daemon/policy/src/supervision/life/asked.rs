@@ -54,6 +54,11 @@ impl Life {
         }
     }
 
+    /// KILL does not end it: it hangs in the kernel.
+    pub(in super::super) const fn is_out_of_reach(&self) -> bool {
+        matches!(self.state, State::Killing { times, .. } if times > super::KILLS)
+    }
+
     /// How it ended, once its process is gone.
     pub(in super::super) const fn end(&self) -> Option<End> {
         match self.state {

@@ -43,8 +43,8 @@ pub(super) enum State {
     Retiring { end: End, deadline: Option<Time> },
     /// The stop-signal was sent.
     Stopping { end: End, deadline: Time },
-    /// KILL was sent.
-    Killing { end: End, again: Time },
+    /// KILL was sent, so many times.
+    Killing { end: End, again: Time, times: u32 },
     /// Its process is gone: to be forgotten.
     Gone { end: End },
 }

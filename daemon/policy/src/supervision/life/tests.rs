@@ -228,7 +228,11 @@ fn states() -> [State; 6] {
             deadline: None,
         },
         State::Stopping { end, deadline: at },
-        State::Killing { end, again: at },
+        State::Killing {
+            end,
+            again: at,
+            times: 1,
+        },
         State::Gone { end },
     ]
 }

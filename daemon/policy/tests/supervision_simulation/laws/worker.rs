@@ -20,6 +20,8 @@ pub(super) struct Worker {
     /// How far it was told to go, and when.
     pub(super) told: Told,
     pub(super) since: Time,
+    /// How often KILL was sent.
+    pub(super) kills: u32,
     /// The event that ends it was delivered.
     pub(super) ended: bool,
 }
@@ -45,6 +47,7 @@ impl Worker {
             timed_out: None,
             told: Told::Nothing,
             since: now,
+            kills: 0,
             ended: false,
         }
     }
