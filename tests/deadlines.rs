@@ -441,7 +441,7 @@ fn cause(answer: &Answer) -> (u16, String) {
 
 impl Fcgi {
     /// Asks, and takes what comes before the response is cut.
-    fn ask_cut(&mut self, method: &str, query: &str) -> Answer {
+    pub(crate) fn ask_cut(&mut self, method: &str, query: &str) -> Answer {
         self.begin(method, query, &[]);
         self.cut_answer()
     }

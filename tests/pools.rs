@@ -261,7 +261,7 @@ fn a_port_goes_from_one_pool_to_another() {
 fn a_pool_may_run_something_of_another_kind() {
     let site = Site::new();
     let theirs = pool(&site, "theirs", "theirs", "processes = 1");
-    let pools = [pool(&site, "app", "ours", "processes = 1"), theirs.clone()];
+    let pools = [pool(&site, "app", "ours", "processes = 1"), theirs];
     let stockade = Stockade::ready(site, &pools);
     let address = format!("unix:{}", stockade.socket("theirs").display());
     let relaying = Pool::new(&format!("upstream = [{address:?}]\nsocket-mode = \"0666\""));

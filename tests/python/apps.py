@@ -276,3 +276,48 @@ def app_process(environ, start_response):
     start_response("200 OK", TEXT)
     names = [name for name in os.environ if name.startswith("STOCKADE_")]
     return [repr((sorted(names), sys.argv, sys.path[0])).encode()]
+
+
+def app_stuck(environ, start_response):
+    """Does not end by itself, in the way that is asked for."""
+    from stockade import RequestTimeout
+
+    how = environ["QUERY_STRING"]
+    print("stuck in", how, flush=True)
+    try:
+        stuck_in(how, environ)
+    except RequestTimeout:
+        if how != "caught":
+            raise
+    start_response("200 OK", TEXT)
+    return [b"caught"]
+
+
+def stuck_in(how, environ):
+    if how == "sleep":
+        time.sleep(600)
+    elif how == "lock":
+        import ctypes
+
+        # a library of Python's: its functions keep the lock
+        ctypes.PyDLL(None).sleep(2)
+        print("got it back", flush=True)
+    elif how == "deaf":
+        for _ in range(3):
+            try:
+                stuck_in("loop", environ)
+            except BaseException:
+                print("swallowed", flush=True)
+                while not os.path.exists(environ["REQUEST_ID"]):
+                    time.sleep(0.001)
+                return
+    else:
+        while True:
+            pass
+
+
+def app_short(environ, start_response):
+    """About as long as it takes to break it off."""
+    sum(range(int(environ["QUERY_STRING"])))
+    start_response("200 OK", TEXT)
+    return [b"short"]

@@ -35,7 +35,8 @@ def eventually(condition, what="a condition"):
 class Worker:
     """One worker; standard error goes to a file."""
 
-    def __init__(self, target, threads=1, python_path=(), home=HERE, control=True, python=PYTHON, more=None, mount="", user=None):
+    def __init__(self, target, threads=1, python_path=(), home=HERE, control=True, python=PYTHON, more=None, mount="", user=None,
+                 interrupts=False, deadlock=None):
         assert ADAPTER, "STOCKADE_ADAPTER must name the extension"
         self.folder = tempfile.TemporaryDirectory()
         self.path = os.path.join(self.folder.name, "socket")
@@ -61,8 +62,16 @@ class Worker:
             theirs.setblocking(False)
             environment["STOCKADE_CONTROL_FD"] = str(theirs.fileno())
             passed.append(theirs.fileno())
+        self.beats = None
+        if deadlock:
+            self.beats = os.memfd_create("heartbeat")
+            os.ftruncate(self.beats, 8)
+            environment["STOCKADE_HEARTBEAT_FD"] = str(self.beats)
+            passed.append(self.beats)
         words = ["wsgi=" + target, "threads=%d" % threads]
         words += ["mount=" + mount] if mount else []
+        words += ["interrupt-timeout=1000"] if interrupts else []
+        words += ["deadlock-timeout=%d" % deadlock] if deadlock else []
         words += ["python-path=" + entry for entry in python_path]
         self.process = subprocess.Popen(
             [python, "-c", BOOTSTRAP] + words,
@@ -84,6 +93,12 @@ class Worker:
         message = self.control.recv(64)
         assert message == struct.pack("=HHIQ", 1, 1, 0, 0), (message, self.errors())
         return self
+
+    def interrupt(self):
+        self.control.send(struct.pack("=HHIQ", 1, 2, 0, 0))
+
+    def beat(self):
+        return os.pread(self.beats, 8, 0)
 
     def connect(self):
         return Connection(self.path)
@@ -119,6 +134,8 @@ class Worker:
             self.process.wait()
         if self.control:
             self.control.close()
+        if self.beats is not None:
+            os.close(self.beats)
         self.log.close()
         self.folder.cleanup()
 
@@ -156,6 +173,10 @@ class Connection:
 
     def send(self, *records):
         self.socket.sendall(b"".join(records))
+
+    def abandon(self):
+        """As the relay does when a request's time is over."""
+        self.socket.shutdown(socket.SHUT_WR)
 
     def record(self):
         """The next record: kind, id, content."""

@@ -5,6 +5,7 @@ pub(crate) mod built;
 pub(crate) mod deadline;
 pub(crate) mod document;
 pub(crate) mod fcgi;
+pub(crate) mod hangs;
 pub(crate) mod host;
 pub(crate) mod hosts;
 pub(crate) mod http;

@@ -54,6 +54,7 @@ impl Side {
             shared: false,
             inactivity_timeout: Limit::OFF,
             scale: None,
+            interrupts: false,
         };
         let mut side = Self {
             machine: Dispatch::new(settings, seed),

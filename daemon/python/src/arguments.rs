@@ -1,5 +1,8 @@
-//! The adapter's arguments: words `key=value`, named after the pool's keys (`wsgi`, `threads`, `mount`, `display-name`, `script-user`,
-//! `script-group`, `python-path`, the last as often as there are entries). The launcher writes them (`launch/python.rs` of the daemon).
+//! The adapter's arguments: words `key=value`, named after the pool's keys (`wsgi`, `threads`, `mount`, `interrupt-timeout`,
+//! `deadlock-timeout`, `display-name`, `script-user`, `script-group`, `python-path`, the last as often as there are entries). The
+//! launcher writes them (`launch/python.rs` of the daemon).
+
+use std::time::Duration;
 
 /// See the module.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,6 +13,10 @@ pub(crate) struct Arguments {
     pub(crate) threads: u32,
     /// `mount`, without a slash at its end: "" is the root.
     pub(crate) mount: String,
+    /// `interrupt-timeout` is set: requests are to be broken off when the supervisor says so.
+    pub(crate) interrupts: bool,
+    /// `deadlock-timeout`, in milliseconds.
+    pub(crate) deadlock_timeout: Option<Duration>,
     /// `python-path`, in order.
     pub(crate) python_path: Vec<String>,
     /// `display-name`.
@@ -27,6 +34,8 @@ impl Arguments {
         let mut wsgi = None;
         let mut threads = 1;
         let mut mount = String::new();
+        let mut interrupts = false;
+        let mut deadlock_timeout = None;
         let mut python_path = Vec::new();
         let mut display_name = None;
         let (mut script_user, mut script_group) = (None, None);
@@ -38,6 +47,13 @@ impl Arguments {
                 Some(("display-name", title)) => display_name = Some(title.to_owned()),
                 Some(("script-user", number)) => script_user = Some(owner(&word, number)?),
                 Some(("script-group", number)) => script_group = Some(owner(&word, number)?),
+                Some(("interrupt-timeout", _)) => interrupts = true,
+                Some(("deadlock-timeout", number)) => {
+                    let milliseconds = number.parse().map_err(|_| {
+                        format!("{word:?}: deadlock-timeout must be a number of milliseconds")
+                    })?;
+                    deadlock_timeout = Some(Duration::from_millis(milliseconds));
+                }
                 Some(("threads", number)) => {
                     threads = number
                         .parse()
@@ -52,6 +68,8 @@ impl Arguments {
             wsgi: wsgi.ok_or("the argument wsgi=TARGET is missing")?,
             threads,
             mount,
+            interrupts,
+            deadlock_timeout,
             python_path,
             display_name,
             script_user,

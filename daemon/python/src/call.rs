@@ -12,6 +12,7 @@ use crate::{
     exchange::{Fault, Shared},
     head::Head,
     input::Input,
+    interrupt::{Interrupts, RequestTimeout},
     report::{Report, RequestName},
     response::{StartResponse, as_block, wrong_type},
     server::{Server, Wake},
@@ -29,6 +30,8 @@ pub(crate) struct Worker {
     /// Where the application is mounted, without a slash at its end.
     pub(crate) mount: String,
     pub(crate) report: Report,
+    /// Which thread is at what, when requests may have to be broken off.
+    pub(crate) interrupts: Option<Interrupts>,
 }
 
 /// A list of at most so many bytes is sent without releasing the interpreter's lock for it.
@@ -37,13 +40,21 @@ const SMALL: usize = 64 * 1024;
 impl Worker {
     /// Serves in this thread until the worker is to end.
     pub(crate) fn serve(&self, py: Python<'_>) {
+        let place = match self.interrupts.as_ref().map(|it| it.enter(py)).transpose() {
+            Ok(place) => place.unwrap_or_default(),
+            Err(error) => {
+                let line = "the worker ends, for it could not begin to serve";
+                self.report.worker(line, Some(&error), py);
+                return self.server.stop.request(1);
+            }
+        };
         let mut environs = Environs::new(py, self.base.clone_ref(py), &self.mount);
         let mut answered = None;
         loop {
             let given_back = answered.take();
             match py.detach(|| self.server.next(given_back)) {
                 Wake::Request(connection) => {
-                    answered = Some(self.answer(py, &mut environs, connection));
+                    answered = Some(self.answer(py, &mut environs, connection, place));
                 }
                 Wake::Signal => self.handle_signals(py),
                 Wake::Stop => return,
@@ -73,6 +84,7 @@ impl Worker {
         py: Python<'_>,
         environs: &mut Environs,
         mut connection: Box<Connection>,
+        place: usize,
     ) -> Box<Connection> {
         let (environ, facts) = match environs.make(py, &connection.request.parameters) {
             Ok(made) => made,
@@ -85,8 +97,13 @@ impl Worker {
             connection.request.body.declare(length);
         }
         let parameters = std::mem::take(&mut connection.request.parameters);
+        if let Some(interrupts) = &self.interrupts {
+            interrupts.begin(place, &*connection);
+        }
         let exchange = Shared::new(connection, facts.head_only);
         let outcome = self.run(py, environ, &exchange, &parameters);
+        let interrupts = self.interrupts.as_ref();
+        let interrupted = interrupts.is_some_and(|it| it.end(place, py));
         let overflowed = exchange.lock(py).overflowed();
         if overflowed {
             let fault =
@@ -95,7 +112,11 @@ impl Worker {
                 .response(&RequestName::of(&parameters), fault, py);
         }
         if let Err(fault) = outcome {
-            self.answer_fault(py, &exchange, &fault, &parameters);
+            if interrupted && self.reported_timeout(py, &fault, &parameters) {
+                exchange.lock(py).cut();
+            } else {
+                self.answer_fault(py, &exchange, &fault, &parameters);
+            }
         }
         let mut connection = exchange
             .lock(py)
@@ -191,6 +212,18 @@ impl Worker {
             return;
         }
         state.cut();
+    }
+
+    /// Whether the request was broken off: then it is told where it was.
+    fn reported_timeout(&self, py: Python<'_>, fault: &Fault, parameters: &[u8]) -> bool {
+        match fault {
+            Fault::Raised(error) if error.is_instance_of::<RequestTimeout>(py) => {
+                self.report
+                    .interrupted(&RequestName::of(parameters), error, py);
+                true
+            }
+            Fault::Raised(_) | Fault::Gone(_) | Fault::Short(_) => false,
+        }
     }
 
     /// The application has nothing to do with the request: the parameters cannot be understood, or are for another place.

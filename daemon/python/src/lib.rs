@@ -3,7 +3,8 @@
 //! The worker's process is a Python interpreter which loads this extension from a descriptor that the launcher passed on, and calls
 //! [`main`](start). It owns what happens between the listening socket and the application: [`server`] waits for connections and
 //! requests, [`connection`] speaks FastCGI, [`environ`] and [`call`] speak WSGI (PEP 3333), [`exchange`] is the one request
-//! between them. The interpreter's lock is released whenever the process waits. No policy is here: timeouts, queueing and
+//! between them. [`helper`] is a thread of its own: it breaks off requests ([`interrupt`]) and shows that the interpreter goes on
+//! ([`heartbeat`]). The interpreter's lock is released whenever the process waits. No policy is here: timeouts, queueing and
 //! replacement belong to the relay and the supervisor.
 
 mod arguments;
@@ -11,10 +12,14 @@ mod body;
 mod call;
 mod connection;
 mod control;
+mod descriptor;
 mod environ;
 mod exchange;
 mod head;
+mod heartbeat;
+mod helper;
 mod input;
+mod interrupt;
 mod report;
 mod response;
 mod server;

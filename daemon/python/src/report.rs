@@ -33,6 +33,16 @@ impl Report {
         self.put(py, &line, Some(error));
     }
 
+    /// A request that was broken off, and where it was then.
+    pub(crate) fn interrupted(&self, request: &RequestName, error: &PyErr, py: Python<'_>) {
+        let subject = self.subject(request);
+        let line = format!(
+            "{subject}: broken off, for its time is over: {}",
+            request.what()
+        );
+        self.put(py, &line, Some(error));
+    }
+
     /// Something else that is wrong with a response.
     pub(crate) fn response(&self, request: &RequestName, fault: &str, py: Python<'_>) {
         let line = format!("{}: {fault}: {}", self.subject(request), request.what());

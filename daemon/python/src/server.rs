@@ -11,7 +11,7 @@ use std::{
         unix::net::UnixListener,
     },
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -25,7 +25,7 @@ use nix::{
 
 use crate::{
     connection::{Connection, Fate, Stage},
-    control::Control,
+    control::{Control, Heard},
     stop::Stop,
 };
 
@@ -42,7 +42,8 @@ pub(crate) struct Server {
     listener: UnixListener,
     /// A byte arrives here for each signal.
     signals: OwnedFd,
-    control: Option<Control>,
+    /// The supervisor's socket, unless the helper watches it.
+    control: Option<Arc<Control>>,
     epoll: Epoll,
     /// The connections that no thread has, by token.
     kept: Mutex<HashMap<u64, Box<Connection>>>,
@@ -67,7 +68,7 @@ impl Server {
     pub(crate) fn new(
         listener: UnixListener,
         signals: OwnedFd,
-        control: Option<Control>,
+        control: Option<Arc<Control>>,
         threads: u32,
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
@@ -87,7 +88,7 @@ impl Server {
         if threads == 1 {
             server.watch(&server.signals, SIGNALS)?;
             if let Some(control) = &server.control {
-                server.watch(control, CONTROL)?;
+                server.watch(&**control, CONTROL)?;
             }
         }
         Ok(server)
@@ -159,11 +160,6 @@ impl Server {
                 _ => self.check_control(),
             }
         }
-    }
-
-    /// Says that the application is loaded.
-    pub(crate) fn ready(&self) -> io::Result<()> {
-        self.control.as_ref().map_or(Ok(()), Control::ready)
     }
 
     pub(crate) fn threads(&self) -> u32 {
@@ -288,7 +284,7 @@ impl Server {
 
     fn check_control(&self) {
         if let Some(control) = &self.control
-            && !control.still_open()
+            && control.hear() == Heard::Gone
         {
             self.stop.request(0);
         }

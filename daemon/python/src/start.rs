@@ -5,10 +5,11 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, OwnedFd, RawFd},
         unix::net::UnixListener,
     },
     sync::Arc,
+    time::Duration,
 };
 
 use nix::{
@@ -26,6 +27,9 @@ use crate::{
     call::Worker,
     control::Control,
     environ::latin_1,
+    heartbeat::Heartbeat,
+    helper::Helper,
+    interrupt::{self, Interrupts},
     report::Report,
     server::{Server, Wake},
     title,
@@ -40,7 +44,8 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
     let arguments = Arguments::parse(words)
         .map_err(|sentence| PySystemExit::new_err(format!("stockade: {sentence}")))?;
     let environment = py.import("os")?.getattr("environ")?;
-    let control = take_control(&environment)?;
+    let (control, heartbeat) = take_descriptors(&environment, arguments.deadlock_timeout)?;
+    interrupt::make_module(py)?;
     let pool = environment
         .call_method1("get", ("STOCKADE_POOL",))?
         .extract()?;
@@ -52,21 +57,13 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
     )?;
     let report = Report::new(report.getattr("write")?.unbind(), pool);
     let listener = take_listener().map_err(|error| failed("take the listening socket", &error))?;
-    let loader = PyModule::from_code(
-        py,
-        LOADER,
-        c"<stockade loader.py>",
-        c"stockade_python.loader",
-    )?;
     set_title(py, &arguments, &report);
-    let owner = (arguments.script_user, arguments.script_group);
-    let application = loader
-        .getattr("load")?
-        .call1((&arguments.wsgi, &arguments.python_path, owner))?
-        .unbind();
+    let application = load(py, &arguments)?;
     let (signals, notify) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .map_err(|errno| failed("make a pipe for signals", &errno.into()))?;
-    let server = Server::new(listener, signals, control, arguments.threads)
+    let helped = heartbeat.is_some() || arguments.interrupts;
+    let watched = control.clone().filter(|_| !helped);
+    let server = Server::new(listener, signals, watched, arguments.threads)
         .map_err(|error| failed("watch the listening socket", &error))?;
     let base = base_environ(py, &arguments)?;
     let worker = Arc::new(Worker {
@@ -76,10 +73,15 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
         base,
         mount: arguments.mount,
         report,
+        interrupts: arguments.interrupts.then(Interrupts::default),
     });
     handle_signals(py, &worker, &notify)?;
+    let helper = helped
+        .then(|| Helper::start(Arc::clone(&worker), control.clone(), heartbeat))
+        .transpose()
+        .map_err(|error| failed("start a thread", &error))?;
     // when the supervisor is gone the socket to it says so, and the worker ends by that
-    if let Err(error) = worker.server.ready() {
+    if let Some(Err(error)) = control.map(|control| control.ready()) {
         let line = format!("could not tell the supervisor that the worker is ready: {error}");
         worker.report.worker(&line, None, py);
     }
@@ -88,10 +90,25 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
     } else {
         serve_in_threads(py, &worker)?;
     }
+    drop(helper);
     // the pipe's end is closed with `notify`: the interpreter must not write to it any more
     py.import("signal")?.call_method1("set_wakeup_fd", (-1,))?;
     drop(notify);
     Ok(worker.server.stop.status())
+}
+
+/// The application.
+fn load(py: Python<'_>, arguments: &Arguments) -> PyResult<Py<PyAny>> {
+    let loader = PyModule::from_code(
+        py,
+        LOADER,
+        c"<stockade loader.py>",
+        c"stockade_python.loader",
+    )?;
+    let owner = (arguments.script_user, arguments.script_group);
+    let load = loader.getattr("load")?;
+    let application = load.call1((&arguments.wsgi, &arguments.python_path, owner))?;
+    Ok(application.unbind())
 }
 
 /// `display-name`. A worker without it serves no worse.
@@ -104,20 +121,34 @@ fn set_title(py: Python<'_>, arguments: &Arguments, report: &Report) {
     }
 }
 
-fn take_control(environment: &Bound<'_, PyAny>) -> PyResult<Option<Control>> {
-    let number: Option<String> = environment
-        .call_method1("pop", ("STOCKADE_CONTROL_FD", environment.py().None()))?
-        .extract()?;
-    let Some(number) = number else {
-        return Ok(None);
-    };
-    let taken = match number.parse() {
-        Ok(descriptor) => Control::take(descriptor),
-        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a number")),
-    };
-    taken
-        .map(Some)
-        .map_err(|error| failed(&format!("take STOCKADE_CONTROL_FD={number}"), &error))
+fn take_descriptors(
+    environment: &Bound<'_, PyAny>,
+    deadlock_timeout: Option<Duration>,
+) -> PyResult<(Option<Arc<Control>>, Option<Heartbeat>)> {
+    let control = take_number(environment, "STOCKADE_CONTROL_FD")?
+        .map(|number| Control::take(number).map(Arc::new))
+        .transpose()
+        .map_err(|error| failed("take STOCKADE_CONTROL_FD", &error))?;
+    let heartbeat = take_number(environment, "STOCKADE_HEARTBEAT_FD")?
+        .zip(deadlock_timeout)
+        .map(|(number, timeout)| Heartbeat::take(number, timeout))
+        .transpose()
+        .map_err(|error| failed("take STOCKADE_HEARTBEAT_FD", &error))?;
+    Ok((control, heartbeat))
+}
+
+/// The number of a descriptor that the environment tells; the application does not see it.
+fn take_number(environment: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<RawFd>> {
+    let none = environment.py().None();
+    let number: Option<String> = environment.call_method1("pop", (name, none))?.extract()?;
+    number
+        .map(|number| {
+            number.parse().map_err(|_| {
+                let error = io::Error::new(io::ErrorKind::InvalidInput, "not a number");
+                failed(&format!("take {name}={number}"), &error)
+            })
+        })
+        .transpose()
 }
 
 /// Takes descriptor 0 over and puts /dev/null there, for the programs that the application starts inherit it: one that held the
@@ -167,6 +198,9 @@ fn handle_signals(py: Python<'_>, worker: &Arc<Worker>, notify: &OwnedFd) -> PyR
     })?;
     for name in ["SIGTERM", "SIGINT"] {
         signal.call_method1("signal", (signal.getattr(name)?, &handler))?;
+    }
+    if worker.interrupts.is_some() && worker.server.threads() == 1 {
+        interrupt::handle_signal(py, worker)?;
     }
     let options = PyDict::new(py);
     options.set_item("warn_on_full_buffer", false)?;

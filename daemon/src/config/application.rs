@@ -301,6 +301,8 @@ const PYTHON: &[&str] = &[
     "python-home",
     "python-path",
     "mount",
+    "interrupt-timeout",
+    "deadlock-timeout",
     "script-user",
     "script-group",
 ];

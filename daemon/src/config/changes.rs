@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::resolved::Pool;
+use super::resolved::{Deadlines, Pool};
 
 /// What a pool that runs makes of the keys that were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +87,7 @@ fn take_what_holds_at_once(pool: &mut Pool, read: &Pool) {
     pool.cgroup = read.cgroup;
     pool.startup_timeout = read.startup_timeout;
     pool.request_timeout = read.request_timeout;
-    pool.deadlines = read.deadlines;
+    take_deadlines(&mut pool.deadlines, read.deadlines);
     pool.queue_timeout = read.queue_timeout;
     pool.queue_limit = read.queue_limit;
     pool.graceful_timeout = read.graceful_timeout;
@@ -99,4 +99,14 @@ fn take_what_holds_at_once(pool: &mut Pool, read: &Pool) {
     pool.backoff = read.backoff;
     pool.bytes.clone_from(&read.bytes);
     pool.logging.clone_from(&read.logging);
+}
+
+/// A worker is told at its start whether it will be interrupted, and how often it has to show that it lives.
+fn take_deadlines(deadlines: &mut Deadlines, read: Deadlines) {
+    let told = *deadlines;
+    *deadlines = read;
+    deadlines.deadlock_timeout = told.deadlock_timeout;
+    if told.interrupt_timeout.0.is_some() != read.interrupt_timeout.0.is_some() {
+        deadlines.interrupt_timeout = told.interrupt_timeout;
+    }
 }

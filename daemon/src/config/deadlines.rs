@@ -1,4 +1,4 @@
-//! How long a response and a connection may take.
+//! How long a response and a connection may take, and when a worker is taken to hang.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
     resolved::Deadlines,
 };
 
-/// `response-timeout`, `total-timeout`, `connect-timeout`, `socket-timeout`.
+/// `response-timeout`, `total-timeout`, `connect-timeout`, `socket-timeout`, `interrupt-timeout`, `deadlock-timeout`.
 pub(super) fn deadlines(keys: &PoolKeys) -> Result<Deadlines, Problem> {
     if let Some(given) = &keys.connect_timeout
         && given.value.0.is_zero()
@@ -20,10 +20,26 @@ pub(super) fn deadlines(keys: &PoolKeys) -> Result<Deadlines, Problem> {
             .spot
             .wrong("is zero, within which no connection comes about: write a time like \"15s\""));
     }
+    if let Some(given) = &keys.deadlock_timeout
+        && given.value.0.is_some_and(|limit| limit < LEAST_DEADLOCK)
+    {
+        return Err(given.spot.wrong(
+            "is less than a second, for which a healthy worker may be kept waiting on a busy machine: write a time like \"60s\"",
+        ));
+    }
+    // other programs have no interpreter whose lock could be asked for
+    let python = keys.wsgi.is_some();
+    let deadlock = Limit(python.then_some(DEADLOCK));
     Ok(Deadlines {
         response_timeout: limit(keys.response_timeout.as_ref(), Duration::from_secs(60)),
         total_timeout: value(keys.total_timeout.as_ref(), |given| *given, Limit::OFF),
         connect_timeout: period(keys.connect_timeout.as_ref(), Duration::from_secs(15)),
         socket_timeout: limit(keys.socket_timeout.as_ref(), Duration::from_secs(60)),
+        interrupt_timeout: value(keys.interrupt_timeout.as_ref(), |given| *given, Limit::OFF),
+        deadlock_timeout: value(keys.deadlock_timeout.as_ref(), |given| *given, deadlock),
     })
 }
+
+/// `deadlock-timeout` of a Python pool, unless it is set.
+const DEADLOCK: Duration = Duration::from_secs(60);
+const LEAST_DEADLOCK: Duration = Duration::from_secs(1);

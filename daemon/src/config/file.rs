@@ -213,6 +213,8 @@ keys! {
         eviction_timeout = "eviction-timeout": Limit,
         shutdown_timeout = "shutdown-timeout": Period,
         inactivity_timeout = "inactivity-timeout": Limit,
+        interrupt_timeout = "interrupt-timeout": Limit,
+        deadlock_timeout = "deadlock-timeout": Limit,
         maximum_requests = "maximum-requests": Count,
         restart_interval = "restart-interval": Limit,
         maximum_memory = "maximum-memory": Ceiling,
@@ -238,8 +240,7 @@ keys! {
     later:
         "asgi" "parameters"
         "concurrency" "connections" "preload" "warm-up" "refork-after"
-        "stack-size" "switch-interval" "interrupt-timeout"
-        "deadlock-timeout"
+        "stack-size" "switch-interval"
         "send-buffer-size" "receive-buffer-size"
 }
 

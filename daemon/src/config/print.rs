@@ -313,6 +313,8 @@ fn of_limits(pool: &Pool) -> Vec<Entry> {
         ("eviction-timeout", limit(pool.eviction_timeout)),
         ("shutdown-timeout", time(pool.shutdown_timeout)),
         ("inactivity-timeout", limit(pool.wear.inactivity_timeout)),
+        ("interrupt-timeout", limit(pool.deadlines.interrupt_timeout)),
+        ("deadlock-timeout", limit(pool.deadlines.deadlock_timeout)),
         (
             "maximum-requests",
             i64::try_from(pool.wear.maximum_requests)

@@ -238,7 +238,7 @@ pub enum Stderr {
     Both,
 }
 
-/// How long a response and a connection may take.
+/// How long a response and a connection may take, and when a worker is taken to hang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
     /// `response-timeout`.
@@ -249,6 +249,10 @@ pub struct Deadlines {
     pub connect_timeout: Duration,
     /// `socket-timeout`.
     pub socket_timeout: Limit,
+    /// `interrupt-timeout`.
+    pub interrupt_timeout: Limit,
+    /// `deadlock-timeout`; off where there is no interpreter.
+    pub deadlock_timeout: Limit,
 }
 
 /// What the relay holds of requests and responses, in bytes.

@@ -372,6 +372,8 @@ pub enum FromRelay {
     },
     /// It was idle, and is given no more requests (after `PoolShed`).
     WorkerShed(WorkerId),
+    /// Every slot of it whose request had timed out is free again.
+    WorkerRecovered(WorkerId),
     /// It has had requests, and then none for `inactivity-timeout`.
     WorkerInactive(WorkerId),
     /// The answer to `PoolClosing`.
@@ -413,6 +415,7 @@ impl FromRelay {
                 (13, u64::from(busy) << 32 | u64::from(waiting))
             }
             Self::WorkerShed(worker) => (14, worker.0),
+            Self::WorkerRecovered(worker) => (15, worker.0),
             Self::WorkerInactive(worker) => (16, worker.0),
             Self::PoolDrained(pool) => (18, u64::from(pool.0)),
             Self::WorkerProbed(worker) => (19, worker.0),
@@ -456,6 +459,7 @@ impl FromRelay {
                 waiting: u32::try_from(subject & u64::from(u32::MAX)).ok()?,
             },
             14 => Self::WorkerShed(worker),
+            15 => Self::WorkerRecovered(worker),
             16 => Self::WorkerInactive(worker),
             18 => Self::PoolDrained(PoolId(u32::try_from(subject).ok()?)),
             19 => Self::WorkerProbed(worker),
@@ -491,6 +495,7 @@ mod tests {
                 waiting: u32::MAX,
             },
             FromRelay::WorkerShed(worker),
+            FromRelay::WorkerRecovered(worker),
             FromRelay::WorkerInactive(worker),
             FromRelay::PoolDrained(PoolId(u32::MAX)),
             FromRelay::WorkerProbed(worker),

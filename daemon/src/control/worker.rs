@@ -21,6 +21,8 @@ pub enum FromWorker {
 pub enum ToWorker {
     /// No more requests will come; the stop-signal follows when the last one is answered. Kind 1.
     Retire,
+    /// Break off every request whose connection has been ended from our side: its time is over. Kind 2.
+    Interrupt,
 }
 
 fn encode(kind: u16) -> [u8; MESSAGE_LEN] {
@@ -58,6 +60,7 @@ impl ToWorker {
     pub fn encode(self) -> [u8; MESSAGE_LEN] {
         encode(match self {
             Self::Retire => 1,
+            Self::Interrupt => 2,
         })
     }
 }

@@ -26,6 +26,7 @@ pub(super) struct Descriptors {
     error: Option<OwnedFd>,
     control: Option<OwnedFd>,
     adapter: Option<OwnedFd>,
+    heartbeat: Option<OwnedFd>,
     /// Where the cgroup is entered.
     pub(super) cgroup: Option<OwnedFd>,
     /// The executable, when it is given as a descriptor.
@@ -43,6 +44,7 @@ impl Descriptors {
                 Slot::Error => &mut all.error,
                 Slot::Control => &mut all.control,
                 Slot::Adapter => &mut all.adapter,
+                Slot::Heartbeat => &mut all.heartbeat,
                 Slot::Cgroup => &mut all.cgroup,
                 Slot::Program => &mut all.program,
             };
@@ -66,6 +68,7 @@ impl Descriptors {
         for (name, descriptor) in [
             ("STOCKADE_CONTROL_FD", &self.control),
             ("STOCKADE_ADAPTER_FD", &self.adapter),
+            ("STOCKADE_HEARTBEAT_FD", &self.heartbeat),
         ] {
             if let Some(descriptor) = descriptor {
                 environment.insert(name.to_owned(), descriptor.as_raw_fd().to_string());
@@ -87,7 +90,8 @@ impl Descriptors {
             .and_then(|()| dup2_stdout(or(&self.output, &null)))
             .and_then(|()| dup2_stderr(or(&self.error, &null)));
         places.map_err(|error| failed(&error.desc()))?;
-        for descriptor in [&self.control, &self.adapter].into_iter().flatten() {
+        let kept = [&self.control, &self.adapter, &self.heartbeat];
+        for descriptor in kept.into_iter().flatten() {
             fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty()))
                 .map_err(|error| failed(&error.desc()))?;
         }

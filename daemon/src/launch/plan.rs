@@ -46,6 +46,8 @@ pub enum Slot {
     Control,
     /// Passed on at a number of its own, told in `STOCKADE_ADAPTER_FD`: the Python extension, readable whatever the account.
     Adapter,
+    /// Passed on at a number of its own, told in `STOCKADE_HEARTBEAT_FD`: where a worker shows that it lives.
+    Heartbeat,
     /// The `cgroup.procs` of the cgroup to enter before anything else; not passed on.
     Cgroup,
     /// Our own executable, to be executed; not passed on.

@@ -5,12 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::start::Start;
+use crate::config::{resolved::Deadlines, start::Start};
 
 /// What the interpreter runs.
 const BOOTSTRAP: &str = include_str!("bootstrap.py");
 
-/// The worker's arguments, `argv[0]` included. Behind the bootstrap: words `key=value`, named after the pool's keys.
+/// The worker's arguments, `argv[0]` included. Behind the bootstrap: words `key=value`, named after the pool's keys, times in
+/// milliseconds.
 #[must_use]
 pub fn arguments(
     interpreter: &Path,
@@ -18,6 +19,7 @@ pub fn arguments(
     python_path: &[PathBuf],
     threads: u32,
     mount: &str,
+    deadlines: &Deadlines,
 ) -> Vec<String> {
     let mut arguments = vec![
         interpreter.to_string_lossy().into_owned(),
@@ -27,6 +29,14 @@ pub fn arguments(
         format!("threads={threads}"),
         format!("mount={mount}"),
     ];
+    for (name, limit) in [
+        ("interrupt-timeout", deadlines.interrupt_timeout),
+        ("deadlock-timeout", deadlines.deadlock_timeout),
+    ] {
+        if let Some(limit) = limit.0 {
+            arguments.push(format!("{name}={}", limit.as_millis()));
+        }
+    }
     arguments.extend(
         python_path
             .iter()
@@ -52,6 +62,10 @@ pub fn of_start(start: &Start) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use stockade_policy::Limit;
+
     use super::*;
 
     #[test]
@@ -63,6 +77,14 @@ mod tests {
             &path,
             4,
             "/shop",
+            &Deadlines {
+                response_timeout: Limit::OFF,
+                total_timeout: Limit::OFF,
+                connect_timeout: Duration::from_secs(1),
+                socket_timeout: Limit::OFF,
+                interrupt_timeout: Limit::OFF,
+                deadlock_timeout: Limit::of(Duration::from_secs(60)),
+            },
         );
         assert_eq!(arguments[..2], ["/venv/bin/python3", "-c"]);
         assert!(arguments[2].contains("STOCKADE_ADAPTER_FD"));
@@ -72,6 +94,7 @@ mod tests {
                 "wsgi=blog.wsgi",
                 "threads=4",
                 "mount=/shop",
+                "deadlock-timeout=60000",
                 "python-path=/srv/blog",
                 "python-path=/srv/lib"
             ]

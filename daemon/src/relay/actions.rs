@@ -36,7 +36,11 @@ impl State {
                     cause,
                     retry_after,
                 } => self.refuse(request, cause, retry_after),
-                Action::TimeOut { request, cause } => self.time_out(request, cause),
+                Action::TimeOut {
+                    request,
+                    cause,
+                    interrupted,
+                } => self.time_out(request, cause, interrupted),
                 Action::AskResponse { request } => self.say_heard(request),
                 Action::CutOff { request } => {
                     self.answer_for_worker(request, &answers::GRACEFUL_TIMEOUT);
@@ -66,6 +70,7 @@ impl State {
                 self.say(FromRelay::MaximumRequestsReached(worker));
             }
             Action::ReportTimedOut { worker } => self.say(FromRelay::RequestTimedOut(worker)),
+            Action::ReportRecovered { worker } => self.say(FromRelay::WorkerRecovered(worker)),
             Action::ReportBroken { worker } => self.say(FromRelay::WorkerBroke(worker)),
             Action::ReportDrained { worker } => self.say(FromRelay::WorkerDrained(worker)),
             Action::ReportUsed { busy, waiting } => self.say(FromRelay::PoolUsed {
@@ -108,13 +113,17 @@ impl State {
         self.requests.remove(key);
     }
 
-    fn time_out(&mut self, key: RequestKey, cause: TimeoutCause) {
+    fn time_out(&mut self, key: RequestKey, cause: TimeoutCause, interrupted: bool) {
         let answer = match cause {
             TimeoutCause::RequestTimeout => &answers::REQUEST_TIMEOUT,
             TimeoutCause::ResponseTimeout => &answers::RESPONSE_TIMEOUT,
             TimeoutCause::TotalTimeout => &answers::TOTAL_TIMEOUT,
         };
-        self.answer_for_worker(key, answer);
+        if interrupted {
+            self.answer_interrupted(key, answer);
+        } else {
+            self.answer_for_worker(key, answer);
+        }
     }
 
     /// Tells the machine when something came from the request's worker last, or there was no room for it.
@@ -165,21 +174,18 @@ impl State {
     /// Answers a request that a worker had, or cuts its response if the head has gone out, and lets go of the worker's connection.
     pub(super) fn answer_for_worker(&mut self, key: RequestKey, answer: &Answer<'_>) {
         self.end_slow(key);
-        let (title, worker, name) = (self.title(key), self.last_worker(key), self.name());
         if self.runs_somewhere(key) {
             self.note_lost(key);
         }
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
+        let head_sent = request.head_sent;
         if let Some(link) = request.link.take() {
             link.drop_it();
         }
-        if request.head_sent {
-            tracing::warn!(
-                "pool {name}: response to request {title} cut: {} ({worker})",
-                answer.cause
-            );
+        if head_sent {
+            self.log_cut(key, answer);
             self.cut(key, answer.cause);
         } else {
             self.log_answer(key, answer);
@@ -191,6 +197,13 @@ impl State {
     fn runs_somewhere(&mut self, key: RequestKey) -> bool {
         let request = self.requests.get_mut(key);
         request.is_some_and(|request| request.link.is_some())
+    }
+
+    /// Logs that a response whose head has gone out does not go on.
+    pub(super) fn log_cut(&mut self, key: RequestKey, answer: &Answer<'_>) {
+        let (title, worker, name) = (self.title(key), self.last_worker(key), self.name());
+        let cause = answer.cause;
+        tracing::warn!("pool {name}: response to request {title} cut: {cause} ({worker})");
     }
 
     /// Logs an answer in a worker's place.

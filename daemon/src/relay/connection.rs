@@ -250,6 +250,19 @@ impl Connection {
         }
     }
 
+    /// Ends our side now, as [`Connection::end_output`] does; what waits is thrown away.
+    pub(super) fn end_output_now(&self) {
+        if self.then.get() != Then::Stay {
+            return;
+        }
+        *self.outbox.borrow_mut() = Outbox::default();
+        self.paused.set(false);
+        // the peer is to see it before it hears of it elsewhere; what has left already is seen by reading
+        shutdown(self.socket.as_raw_fd(), Shutdown::Write).unwrap_or_default();
+        self.then.set(Then::AwaitClose);
+        self.wake();
+    }
+
     /// Whether anything more is to be answered on it.
     pub(super) fn open(&self) -> bool {
         self.then.get() == Then::Stay

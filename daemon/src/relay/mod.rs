@@ -16,7 +16,7 @@
 //! - [`ledger`]: what is counted; [`exits`]: workers that are gone; [`reading`]: how a pool stands; [`status`], [`metrics`], [`http`]: for those who ask.
 //! - [`failures`]: why a reload failed. [`probe`]: whether a worker is ready, and [`health`]: whether it answers `probe`.
 //! - [`succession`], [`successor`]: one relay takes over from another: what the process does, what a pool does.
-//! - [`access_log`], [`access_file`]: a line for each request; [`slow`]: requests that run for long; [`seen`]: what is remembered for both.
+//! - [`access_log`], [`access_file`]: a line for each request; [`slow`]: requests that run for long; [`interrupted`]: too long; [`seen`]: what is remembered for both.
 //! - [`folded`]: headers that a host has folded together; [`stderr`]: FCGI_STDERR.
 //! - [`answers`]: what the relay says by itself; [`episode`]: what it logs only once in a while. [`output`]: what workers write to their pipes.
 //!
@@ -41,6 +41,7 @@ mod front;
 mod health;
 mod http;
 mod ids;
+mod interrupted;
 mod ledger;
 mod link;
 mod listener;

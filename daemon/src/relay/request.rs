@@ -89,6 +89,8 @@ pub(super) struct Request {
     pub(super) seen: Seen,
     /// Bytes of the response thrown away because the host is gone.
     pub(super) discarded: usize,
+    /// Its time was over and its host was answered; its worker, which is interrupted, is waited for.
+    pub(super) over: bool,
 }
 
 /// Why a request's parameters cannot be taken.

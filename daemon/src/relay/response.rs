@@ -124,7 +124,11 @@ impl State {
             }
             web_server::Answer::End { .. } => {
                 link.over.set(true);
-                Step::Rejected("request-rejected")
+                if self.requests.get_mut(key).is_some_and(|it| it.over) {
+                    Step::Ended
+                } else {
+                    Step::Rejected("request-rejected")
+                }
             }
             web_server::Answer::Values
             | web_server::Answer::UnknownType(_)
@@ -188,6 +192,9 @@ impl State {
         let Some(request) = self.requests.get_mut(key) else {
             return Step::Enough;
         };
+        if request.over {
+            return Step::Goes;
+        }
         request.discarded += length;
         let discarded = request.discarded;
         if !std::mem::replace(&mut request.head_sent, true) {
@@ -256,7 +263,9 @@ impl State {
                     request.heard = self.clock.now();
                 }
                 self.settle();
-                let unheard = |request: &mut Request| request.host.is_none() && request.head_sent;
+                let unheard = |request: &mut Request| {
+                    request.host.is_none() && request.head_sent && !request.over
+                };
                 if self.requests.get_mut(key).is_some_and(unheard) {
                     self.part_with(key, link);
                 }

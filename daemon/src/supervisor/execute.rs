@@ -49,9 +49,7 @@ impl Shell {
                 generation,
                 cause,
             } => self.abandon_reload(pool, generation, cause),
-            Action::InterruptWorker { worker } => {
-                tracing::debug!("worker {worker}: cannot be interrupted");
-            }
+            Action::InterruptWorker { worker } => self.interrupt_worker(worker),
             Action::ShedWorkers { pool, count } => self.shed_workers(pool, count),
             Action::ForgetPool { pool } => self.forget_pool(pool),
             Action::DrainRelay => self.drain_relay(),
@@ -126,6 +124,7 @@ impl Shell {
             self.sample_ready(worker);
             self.relay.tell(&offered, &[]);
         }
+        self.expect_heartbeat(worker, now);
     }
 
     fn retire_worker(&mut self, worker: WorkerId, cause: Cause) {

@@ -24,6 +24,8 @@ mod admin;
 mod burial;
 mod error;
 mod execute;
+mod hangs;
+mod heartbeat;
 mod leases;
 mod line;
 mod listeners;
@@ -79,6 +81,7 @@ use crate::{
 use access_logs::AccessLogs;
 use adapter::Adapter;
 use admin::Admin;
+use hangs::Looks;
 use pools::PoolRecord;
 use relay_life::Role;
 use relay_process::RelayProcess;
@@ -173,6 +176,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
         pools,
         workers: BTreeMap::new(),
         launch_failures: BTreeMap::new(),
+        looks: Looks::default(),
         spawner,
         adapter,
         access_logs,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use stockade_policy::{
-    Generation, PoolId, PoolState, WorkerId, dispatch,
+    Generation, Limit, PoolId, PoolState, WorkerId, dispatch,
     supervision::{self, Scale},
 };
 
@@ -214,7 +214,7 @@ impl PoolRecord {
             eviction_timeout: keys.eviction_timeout,
             shutdown_timeout: keys.shutdown_timeout,
             restart_interval: keys.wear.restart_interval,
-            interrupt_timeout: Duration::ZERO,
+            interrupt_timeout: keys.deadlines.interrupt_timeout.0.unwrap_or_default(),
             backoff: keys.backoff,
             ready_after: (keys.application.kind() == Kind::Service).then_some(SERVICE_PROOF),
             first_alone,
@@ -242,6 +242,7 @@ impl PoolRecord {
                 retry_limit: keys.retry_limit,
                 shared: matches!(keys.application, Application::Upstream(_)),
                 scale: self.load(),
+                interrupts: keys.deadlines.interrupt_timeout != Limit::OFF,
             },
             limits: WorkerLimits {
                 threads: keys.threads,

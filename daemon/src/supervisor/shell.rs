@@ -23,6 +23,7 @@ use super::{
     access_logs::AccessLogs,
     adapter::Adapter,
     admin::{self, Admin},
+    hangs::Looks,
     pools::PoolRecord,
     process::{End, Process},
     relay_life::RelayNumber,
@@ -69,6 +70,8 @@ pub(super) struct Shell {
     pub(super) workers: BTreeMap<WorkerId, Worker>,
     /// Why workers were not launched, until the machine has them forgotten.
     pub(super) launch_failures: BTreeMap<WorkerId, String>,
+    /// When workers are looked at for a heartbeat.
+    pub(super) looks: Looks,
     pub(super) relay: RelayProcess,
     /// Whose requests wait for a slot of the relay that serves, and of which pool.
     pub(super) wanting: VecDeque<(PoolId, RelayNumber)>,
@@ -208,6 +211,7 @@ impl Shell {
             self.relay.restart(),
             self.relay.patience(),
             self.sampling.due(),
+            self.looks.next(),
             shim,
             self.watcher.due(),
         ]
@@ -231,6 +235,7 @@ impl Shell {
         self.expire_watches(now);
         self.expire_samples(now);
         self.give_up_silent_workers(now);
+        self.look_for_deadlocks(now);
     }
 
     /// Workers that run what a relay gave them which is gone, and do not answer the new one.

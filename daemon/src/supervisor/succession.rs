@@ -28,12 +28,7 @@ impl Shell {
         };
         match said {
             FromRelay::WorkerAnswered(worker) => self.answered(worker),
-            FromRelay::WorkerServed(worker) => {
-                if let Some(known) = self.workers.get_mut(&worker) {
-                    known.usage.served = true;
-                }
-                self.tell_machine(Event::WorkerServed { worker });
-            }
+            FromRelay::WorkerServed(worker) => self.served(worker),
             FromRelay::SampleWanted => self.sample_wanted(from),
             FromRelay::MaximumRequestsReached(worker) => {
                 let cause = Cause::MaximumRequests;
@@ -42,6 +37,7 @@ impl Shell {
             FromRelay::RequestTimedOut(worker) => {
                 self.tell_machine(Event::RequestTimedOut { worker });
             }
+            FromRelay::WorkerRecovered(worker) => self.recovered(worker),
             FromRelay::WorkerBroke(worker) => self.tell_machine(Event::WorkerBroke { worker }),
             FromRelay::WorkerDrained(worker) => self.drained(from, worker),
             FromRelay::Drained => {
@@ -83,6 +79,14 @@ impl Shell {
                 }
             }
         }
+    }
+
+    /// It has answered a request.
+    fn served(&mut self, worker: WorkerId) {
+        if let Some(known) = self.workers.get_mut(&worker) {
+            known.usage.served = true;
+        }
+        self.tell_machine(Event::WorkerServed { worker });
     }
 
     /// Another relay serves than the one that was to say that it has heard of a reload: it is told again, behind all that it was told

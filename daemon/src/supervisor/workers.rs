@@ -8,6 +8,7 @@ use stockade_policy::{Generation, PoolId, Random, Time, WorkerId};
 
 use super::{
     adapter::Adapter,
+    heartbeat::Heartbeat,
     leases::Leases,
     process::Process,
     relay_life::{RelayNumber, Role},
@@ -42,6 +43,8 @@ pub(super) struct Worker {
     output: [Arc<OwnedFd>; 2],
     /// Our end of its control socket.
     pub(super) control: Arc<Channel>,
+    /// Where it shows that its interpreter goes on; not of every worker.
+    pub(super) heartbeat: Option<Heartbeat>,
     /// Whose its slots are.
     pub(super) leases: Leases,
     /// Relays that have said of it, when it was retired, that nothing is left.
@@ -125,18 +128,8 @@ impl Worker {
             }
             None => (None, None),
         };
-        if let Some(leaf) = &order.leaf {
-            let entrance = leaf.entrance().map_err(step("open its cgroup"))?;
-            descriptors.push((Slot::Cgroup, entrance));
-        }
         let tells = !matches!(keys.application, Application::Command(_));
-        if matches!(keys.application, Application::Wsgi { .. }) {
-            let adapter = order.adapter.descriptor();
-            descriptors.push((
-                Slot::Adapter,
-                adapter.map_err(step("pass on the Python adapter"))?,
-            ));
-        }
+        let heartbeat = order.pass_on_more(&mut descriptors)?;
         let spawned = order.spawner.spawn(order.plan(), descriptors);
         let (process, launch) = spawned.map_err(step("start a process"))?;
         let description = WorkerDescription {
@@ -163,6 +156,7 @@ impl Worker {
             process: Some(process),
             output: [Arc::new(output), Arc::new(error)],
             control: Arc::new(control),
+            heartbeat,
             leases: Leases::default(),
             drained: BTreeSet::new(),
             leaf: order.leaf,
@@ -364,6 +358,32 @@ impl Order<'_> {
         Ok(Some((path, listener, file)))
     }
 
+    /// Adds the descriptors that not every worker has. Our end of the one by which it shows that its interpreter goes on; none where
+    /// nobody looks.
+    fn pass_on_more(
+        &self,
+        descriptors: &mut Vec<(Slot, OwnedFd)>,
+    ) -> Result<Option<Heartbeat>, Failure> {
+        if let Some(leaf) = &self.leaf {
+            let entrance = leaf.entrance().map_err(step("open its cgroup"))?;
+            descriptors.push((Slot::Cgroup, entrance));
+        }
+        if matches!(self.keys.application, Application::Wsgi { .. }) {
+            let adapter = self.adapter.descriptor();
+            descriptors.push((
+                Slot::Adapter,
+                adapter.map_err(step("pass on the Python adapter"))?,
+            ));
+        }
+        let timeout = self.keys.deadlines.deadlock_timeout.0;
+        let made = timeout.map(Heartbeat::new).transpose();
+        let heartbeat = made.map_err(step("make a file for its heartbeat"))?;
+        Ok(heartbeat.map(|(ours, theirs)| {
+            descriptors.push((Slot::Heartbeat, theirs));
+            ours
+        }))
+    }
+
     fn plan(&self) -> Plan {
         let keys = &*self.keys;
         let title = &keys.start.display_name;
@@ -373,8 +393,14 @@ impl Order<'_> {
                 interpreter,
                 python_path,
             } => {
-                let mut arguments =
-                    python::arguments(interpreter, target, python_path, keys.threads, &keys.mount);
+                let mut arguments = python::arguments(
+                    interpreter,
+                    target,
+                    python_path,
+                    keys.threads,
+                    &keys.mount,
+                    &keys.deadlines,
+                );
                 arguments.extend(python::of_start(&keys.start));
                 (interpreter.clone(), arguments)
             }

@@ -96,7 +96,7 @@ impl Dispatch {
             Event::RequestsCounted { worker, requests } => {
                 self.requests_counted(worker, requests, now);
             }
-            Event::WorkerRetired { worker } => self.worker_retired(worker),
+            Event::WorkerRetired { worker } => self.worker_retired(worker, now),
             Event::WorkerOverdue { worker } => self.worker_overdue(worker, now),
             Event::WorkerGone { worker } => self.worker_gone(worker),
             Event::WorkerBroke { worker } => self.worker_broke(worker),

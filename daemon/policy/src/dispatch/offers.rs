@@ -22,10 +22,11 @@ impl Dispatch {
         }
     }
 
-    pub(super) fn worker_retired(&mut self, id: WorkerId) {
+    pub(super) fn worker_retired(&mut self, id: WorkerId, now: Time) {
         match self.workers.find(id) {
             Some(place) => {
                 self.workers.enter(place, Standing::Retired);
+                self.give_up_interrupted(place, now);
                 self.left(place);
             }
             // never offered: nothing of it runs
@@ -36,6 +37,7 @@ impl Dispatch {
     pub(super) fn worker_overdue(&mut self, id: WorkerId, now: Time) {
         if let Some(place) = self.workers.find(id) {
             self.workers.enter(place, Standing::SetAside);
+            self.give_up_interrupted(place, now);
             self.cut_off(place, now);
         }
     }

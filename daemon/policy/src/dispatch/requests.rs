@@ -68,6 +68,8 @@ pub(super) enum Clock {
     Answering { since: Time },
     /// The same, and the relay was asked since when.
     Asked { since: Time },
+    /// Its time is over and it was answered; the worker is being interrupted.
+    Over,
 }
 
 /// What is to happen to a running request next, unless something else does before.
@@ -89,6 +91,9 @@ pub(super) struct Requests {
 impl Run {
     /// When something is due, and what; None: nothing as things stand.
     pub(super) fn due(&self, settings: &Settings) -> Option<(Time, Due)> {
+        if self.clock == Clock::Over {
+            return None;
+        }
         let total = settings.total_timeout.deadline(self.since);
         let total = total.map(|at| (at, Due::Over(TimeoutCause::TotalTimeout)));
         let own = match self.clock {
@@ -100,7 +105,7 @@ impl Run {
                 let at = settings.response_timeout.deadline(since);
                 at.map(|at| (at, Due::Ask))
             }
-            Clock::Held | Clock::Asked { .. } => None,
+            Clock::Held | Clock::Asked { .. } | Clock::Over => None,
         };
         [own, total].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
@@ -121,6 +126,11 @@ impl Run {
     /// The time of [`Run::due`].
     pub(super) fn deadline(&self, settings: &Settings) -> Option<Time> {
         self.due(settings).map(|(at, _)| at)
+    }
+
+    /// It was answered for its worker, which has not come back from it.
+    pub(super) fn over(&self) -> bool {
+        self.clock == Clock::Over
     }
 
     /// The response head has come.
@@ -277,6 +287,7 @@ mod tests {
             retry_limit: 0,
             shared: false,
             scale: None,
+            interrupts: false,
         };
         let since = seconds(100);
         let mut run = Run {

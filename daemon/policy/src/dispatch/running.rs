@@ -42,6 +42,9 @@ impl Dispatch {
             self.report(run.worker, Report::Served);
         }
         self.leave_worker(run, Slot::Freed, now);
+        if run.over() {
+            self.came_back(run.worker);
+        }
     }
 
     /// The worker's connection ended without an answer: again elsewhere, if the manual's rule allows it. What befell a
@@ -63,6 +66,9 @@ impl Dispatch {
             self.report(run.worker, Report::Broken);
         }
         self.leave_worker(run, Slot::Freed, now);
+        if run.over() {
+            self.came_back(run.worker);
+        }
         if host_gone {
             return;
         }

@@ -50,7 +50,9 @@ impl Dispatch {
 
     /// When the request is to be told of; None: it does not run, or was told of.
     fn slow_at(&self, request: &Request) -> Option<Time> {
-        let run = request.run().filter(|_| !request.told_slow)?;
+        let run = request
+            .run()
+            .filter(|run| !request.told_slow && !run.over())?;
         self.settings.slow_request.deadline(run.since)
     }
 

@@ -4,6 +4,7 @@
 //! left: most requests end unseen. Nor is a response that goes on told of: when its worker may have been silent for too long, the relay
 //! is asked since when it has been.
 
+use super::chain::Place;
 use super::machine::Dispatch;
 use super::requests::{Clock, Due, Run};
 use super::vocabulary::{Action, RequestKey, TimeoutCause};
@@ -42,6 +43,7 @@ impl Dispatch {
     pub(super) fn head_received(&mut self, key: RequestKey, now: Time) {
         if let Some(run) = self.requests.running(key)
             && !run.answering()
+            && !run.over()
         {
             run.clock = Clock::Answering { since: now };
             let run = *run;
@@ -109,13 +111,19 @@ impl Dispatch {
         }
     }
 
-    /// The worker is given nothing more: what runs there cannot be stopped but with its process.
+    /// The worker is given nothing more: what runs there cannot be stopped but with its process, unless it can be interrupted.
     fn time_out(&mut self, key: RequestKey, run: Run, cause: TimeoutCause, now: Time) {
-        self.requests.remove(key.index);
+        let interrupted = self.interrupts(run.worker);
         self.act(Action::TimeOut {
             request: key,
             cause,
+            interrupted,
         });
+        if interrupted {
+            self.interrupt(key, run.worker);
+            return;
+        }
+        self.requests.remove(key.index);
         if self.settings.shared {
             self.leave_worker(run, Slot::Freed, now);
             return;
@@ -123,6 +131,52 @@ impl Dispatch {
         self.workers.enter(run.worker, Standing::SetAside);
         self.report(run.worker, Report::TimedOut);
         self.leave_worker(run, Slot::Lost, now);
+    }
+
+    /// Only of one that serves on there is anything to gain: another is to end anyhow.
+    fn interrupts(&self, worker: Place) -> bool {
+        self.settings.interrupts
+            && !self.settings.shared
+            && (self.workers.at(worker)).is_some_and(|it| it.standing == Standing::Offered)
+    }
+
+    /// The request keeps its slot until the worker has come back from it. What becomes of its connection is of no account.
+    fn interrupt(&mut self, key: RequestKey, worker: Place) {
+        if let Some(request) = self.requests.at_mut(key.index) {
+            request.host_gone = true;
+            if let Some(run) = request.run_mut() {
+                run.clock = Clock::Over;
+            }
+        }
+        if let Some(worker) = self.workers.at(worker).map(|worker| worker.id) {
+            self.act(Action::ReportTimedOut { worker });
+        }
+    }
+
+    /// A request that was answered for the worker has left it: was it the last such?
+    pub(super) fn came_back(&mut self, worker: Place) {
+        let waits = (0..self.running_at(worker))
+            .filter_map(|position| self.runs_at(worker, position))
+            .any(|(_, run)| run.over());
+        if let Some(known) = self.workers.at(worker)
+            && known.standing == Standing::Offered
+            && !waits
+        {
+            let worker = known.id;
+            self.act(Action::ReportRecovered { worker });
+        }
+    }
+
+    /// The worker is to end: it is not waited for any more that it comes back.
+    pub(super) fn give_up_interrupted(&mut self, worker: Place, now: Time) {
+        for position in (0..self.running_at(worker)).rev() {
+            if let Some((key, run)) = self.runs_at(worker, position)
+                && run.over()
+            {
+                self.requests.remove(key.index);
+                self.leave_worker(run, Slot::Lost, now);
+            }
+        }
     }
 
     fn ask_response(&mut self, key: RequestKey) {

@@ -52,6 +52,9 @@ pub struct Settings {
     /// `upstream`: a worker is an address with processes of somebody else's behind it. That one of them takes too long, or does not
     /// speak FastCGI, is no reason to use the others no more.
     pub shared: bool,
+    /// `interrupt-timeout` is set: a worker whose request timed out is not set aside, for it is interrupted, and its slot is free when
+    /// it is done with the request. Whether that takes too long is supervision's to say.
+    pub interrupts: bool,
     /// `scale`: supervision is told how the pool is used; none: the number of workers is fixed.
     pub scale: Option<Scale>,
 }
@@ -234,13 +237,15 @@ pub enum Action {
         /// `Retry-After`, in seconds; at least 1.
         retry_after: u32,
     },
-    /// Its time is over: answer 504, or cut the response if its head has gone out, and close its connection to the worker. The
-    /// request has ended.
+    /// Its time is over: answer 504, or cut the response if its head has gone out.
     TimeOut {
         /// The request.
         request: RequestKey,
         /// Which time.
         cause: TimeoutCause,
+        /// The worker is to be interrupted: end our side of its connection, throw away what comes, and say `RequestEnded` when the
+        /// worker is done. Else close its connection; the request has ended.
+        interrupted: bool,
     },
     /// As far as is known here the worker has been silent for `response-timeout`: say `ResponseHeard` at once. So a response that goes on
     /// costs nothing here.
@@ -287,8 +292,13 @@ pub enum Action {
         /// The worker.
         worker: WorkerId,
     },
-    /// Tell supervision: a request of this worker timed out.
+    /// Tell supervision: a request of this worker timed out. Once in its life; with `interrupts` each time.
     ReportTimedOut {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Tell supervision: every slot of this worker whose request had timed out is free again.
+    ReportRecovered {
         /// The worker.
         worker: WorkerId,
     },

@@ -61,6 +61,7 @@ mod tests {
             retry_limit: 0,
             shared: false,
             scale: None,
+            interrupts: false,
         };
         let at = |ms| Time::new(Duration::from_millis(ms));
         let mut dispatch = Dispatch::new(settings, 1);

@@ -1,6 +1,7 @@
 //! What the dispatch machine does, told as timelines (see `timeline`).
 
 mod inactivity;
+mod interrupts;
 mod leases;
 mod load;
 mod queue;

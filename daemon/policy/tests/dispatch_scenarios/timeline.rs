@@ -28,6 +28,7 @@ pub(crate) fn settings() -> Settings {
         shared: false,
         inactivity_timeout: Limit::OFF,
         scale: None,
+        interrupts: false,
     }
 }
 
@@ -229,9 +230,18 @@ impl World {
             }
             Action::TimeOut {
                 request,
-                cause: TimeoutCause::RequestTimeout,
-            } => format!("time-out {}", name(request)),
-            Action::TimeOut { request, cause } => format!("time-out {} {cause}", name(request)),
+                cause,
+                interrupted,
+            } => {
+                let mut words = format!("time-out {}", name(request));
+                if cause != TimeoutCause::RequestTimeout {
+                    words += &format!(" {cause}");
+                }
+                if interrupted {
+                    words += " interrupted";
+                }
+                words
+            }
             Action::AskResponse { request } => format!("ask {}", name(request)),
             Action::CutOff { request } => format!("cut {}", name(request)),
             Action::Fail { request } => format!("502 {}", name(request)),
@@ -242,6 +252,7 @@ impl World {
             Action::ReportServed { worker } => format!("served {worker}"),
             Action::ReportMaximumRequests { worker } => format!("maximum {worker}"),
             Action::ReportTimedOut { worker } => format!("timed-out {worker}"),
+            Action::ReportRecovered { worker } => format!("recovered {worker}"),
             Action::ReportBroken { worker } => format!("broken {worker}"),
             Action::ReportDrained { worker } => format!("drained {worker}"),
             Action::ReportUsed { busy, waiting } => format!("used {busy} {waiting}"),

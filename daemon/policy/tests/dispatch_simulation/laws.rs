@@ -25,7 +25,11 @@ impl Model {
                 self.judge_refusal(request, cause, event);
                 self.end(request);
             }
-            Action::TimeOut { request, cause } => self.judge_time_out(request, cause),
+            Action::TimeOut {
+                request,
+                cause,
+                interrupted,
+            } => self.judge_time_out(request, cause, interrupted),
             Action::AskResponse { request } => self.judge_question(request),
             Action::CutOff { request } => {
                 assert_eq!(self.live(request).life, Life::Overdue);
@@ -55,7 +59,8 @@ impl Model {
             Action::AskForSlot => self.judge_ask(),
             Action::ReportServed { worker } => self.judge_report(worker, "served"),
             Action::ReportMaximumRequests { worker } => self.judge_report(worker, "maximum"),
-            Action::ReportTimedOut { worker } => self.judge_report(worker, "timed-out"),
+            Action::ReportTimedOut { worker } => self.judge_timed_out(worker),
+            Action::ReportRecovered { worker } => self.judge_recovered(worker),
             Action::ReportBroken { worker } => self.judge_report(worker, "broken"),
             Action::ReportDrained { worker } => {
                 if let Some(known) = self.workers.get(&worker) {
@@ -79,7 +84,7 @@ impl Model {
         self.live(request).life = Life::Running(run);
     }
 
-    fn judge_time_out(&mut self, request: RequestKey, cause: TimeoutCause) {
+    fn judge_time_out(&mut self, request: RequestKey, cause: TimeoutCause, interrupted: bool) {
         let Life::Running(run) = self.live(request).life else {
             panic!("timed out while it was not running");
         };
@@ -91,7 +96,13 @@ impl Model {
         };
         let over = deadline.is_some_and(|at| at <= self.now);
         assert!(over, "timed out before its time: {cause}");
-        if self.settings.shared {
+        let settings = &self.settings;
+        let serves = self.workers[&run.worker].usable();
+        let may = settings.interrupts && !settings.shared && serves;
+        assert_eq!(interrupted, may, "one that serves on is interrupted");
+        if interrupted {
+            self.interrupt(request, run.worker);
+        } else if self.settings.shared {
             self.leave(request, run.worker);
         } else {
             self.lose(request, run.worker);
@@ -196,6 +207,7 @@ impl Model {
             counting_since,
             silent_since: None,
             asked: false,
+            over: false,
         });
         let known = self.worker(worker);
         known.running += 1;
@@ -269,7 +281,7 @@ impl Model {
         assert!(allowed, "failed without need");
     }
 
-    fn judge_report(&mut self, worker: WorkerId, report: &'static str) {
+    pub(crate) fn judge_report(&mut self, worker: WorkerId, report: &'static str) {
         assert!(
             self.due.remove(&(worker, report)),
             "{worker} is not {report}"

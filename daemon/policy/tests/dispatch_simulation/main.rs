@@ -1,9 +1,10 @@
 //! Dispatch under faults: a model relay, workers and hosts that die, hang, leave and speak late, for many seeds.
 //!
-//! `world` decides by the seed what happens; `model` keeps its own, slow books; `laws` judge every action by them
+//! `world` decides by the seed what happens; `model` keeps its own, slow books (`interrupts`, `load`); `laws` judge every action by them
 //! (ARCHITECTURE, "Properties": 5, 6, 12, 13, 14, and that a refusal means that nothing was sent).
 //! A failure names its seed; `STOCKADE_SIM_SEED=<seed>` runs that one alone.
 
+mod interrupts;
 mod laws;
 mod load;
 mod model;
@@ -35,9 +36,9 @@ fn the_laws_hold_for_every_seed() {
         };
         kinds.extend(said.iter().map(|(_, action)| kind(action)));
     }
-    // sixteen actions, Refuse with four causes, and TimeOut with three
+    // seventeen actions, Refuse with four causes, and TimeOut with three
     assert!(
-        asked_for.is_some() || kinds.len() == 23,
+        asked_for.is_some() || kinds.len() == 24,
         "the world does not bring everything about: {kinds:?}"
     );
 }

@@ -66,6 +66,8 @@ pub(crate) struct Run {
     pub(crate) silent_since: Option<Time>,
     /// The machine has asked since when.
     pub(crate) asked: bool,
+    /// It was answered for its worker, which is interrupted.
+    pub(crate) over: bool,
 }
 
 #[derive(Default)]
@@ -125,7 +127,10 @@ impl Model {
             }
             Event::RequestsCounted { worker, requests } => self.counted(worker, requests),
             Event::WorkerRetired { worker } => match self.workers.get_mut(&worker) {
-                Some(known) => known.retired = true,
+                Some(known) => {
+                    known.retired = true;
+                    self.give_up_interrupted(worker);
+                }
                 None => {
                     self.due.insert((worker, "drained"));
                 }
@@ -168,13 +173,16 @@ impl Model {
                 slow: false,
                 life: Life::Running(run),
                 ..
-            } => self.settings.slow_request.deadline(run.since),
+            } if !run.over => self.settings.slow_request.deadline(run.since),
             _ => None,
         }
     }
 
     /// When `request-timeout`, `response-timeout` and `total-timeout` are over.
     pub(crate) fn times(&self, run: &Run) -> [Option<Time>; 3] {
+        if run.over {
+            return [None; 3];
+        }
         let settings = &self.settings;
         let left = |limit: Duration| limit.saturating_sub(run.spent);
         [
@@ -239,6 +247,7 @@ impl Model {
         let now = self.now;
         if let Some(run) = self.run_mut(key)
             && !run.head
+            && !run.over
         {
             run.counting_since = run.counting_since.or(Some(now));
         }
@@ -261,7 +270,9 @@ impl Model {
 
     fn head_received(&mut self, key: RequestKey) {
         let now = self.now;
-        if let Some(run) = self.run_mut(key) {
+        if let Some(run) = self.run_mut(key)
+            && !run.over
+        {
             run.head = true;
             run.counting_since = None;
             run.silent_since = run.silent_since.or(Some(now));
@@ -291,6 +302,7 @@ impl Model {
                 self.due.insert((run.worker, "served"));
             }
         }
+        self.note_recovered(run);
         self.forget_gone(run.worker);
     }
 
@@ -302,6 +314,7 @@ impl Model {
         self.note_idle(run.worker);
         if self.live(key).host_gone {
             self.requests.remove(&key);
+            self.note_recovered(run);
         } else {
             let head = run.head;
             self.live(key).failures.push(sent);
@@ -330,6 +343,10 @@ impl Model {
             return;
         };
         known.set_aside = true;
+        self.give_up_interrupted(worker);
+        let Some(known) = self.workers.get_mut(&worker) else {
+            return;
+        };
         let lost = core::mem::take(&mut known.running);
         if !known.gone {
             known.lost += lost;
@@ -418,7 +435,7 @@ impl Model {
             .expect("it has not been answered before")
     }
 
-    fn run_mut(&mut self, key: RequestKey) -> Option<&mut Run> {
+    pub(crate) fn run_mut(&mut self, key: RequestKey) -> Option<&mut Run> {
         match &mut self.requests.get_mut(&key)?.life {
             Life::Running(run) => Some(run),
             _ => None,

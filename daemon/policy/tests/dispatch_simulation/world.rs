@@ -421,6 +421,7 @@ fn some_settings(random: &mut Random) -> Settings {
             queue_wait: Duration::from_millis(1 + random.below(300)),
             idle_timeout: Duration::from_millis(1 + random.below(3_000)),
         }),
+        interrupts: random.below(2) == 0,
     }
 }
 

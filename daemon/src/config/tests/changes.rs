@@ -58,8 +58,32 @@ fn keys_of_the_relay_and_of_supervision_hold_at_once() {
     assert_eq!(changed("service = [\"php-cgi\"]\n"), Change::Replaced);
 }
 
+#[test]
+fn what_a_worker_was_told_of_interrupts_and_heartbeats_needs_new_ones() {
+    let python = "wsgi = \"blog.wsgi:application\"\n";
+    for (before, after, change) in [
+        (
+            "interrupt-timeout = \"1s\"\n",
+            "interrupt-timeout = \"2s\"\n",
+            Change::AtOnce,
+        ),
+        ("", "interrupt-timeout = \"0s\"\n", Change::Nothing),
+        ("", "interrupt-timeout = \"2s\"\n", Change::NewWorkers),
+        ("interrupt-timeout = \"2s\"\n", "", Change::NewWorkers),
+        ("", "deadlock-timeout = \"30s\"\n", Change::NewWorkers),
+        ("", "deadlock-timeout = \"off\"\n", Change::NewWorkers),
+    ] {
+        let (before, after) = (format!("{python}{before}"), format!("{python}{after}"));
+        assert_eq!(between(&before, &after), change, "{before}{after}");
+    }
+}
+
 fn changed(keys: &str) -> Change {
-    let changes = Changes::between(&[&pool("a", FIRST)], vec![pool("a", keys)], None);
+    between(FIRST, keys)
+}
+
+fn between(before: &str, after: &str) -> Change {
+    let changes = Changes::between(&[&pool("a", before)], vec![pool("a", after)], None);
     changes.kept[0].1
 }
 

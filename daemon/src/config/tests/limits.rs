@@ -44,7 +44,8 @@ fn other_machines_may_be_allowed_to_connect() {
 #[test]
 fn times_of_responses_and_connections_are_what_is_said() {
     let text = format!(
-        "{SMALLEST}response-timeout = \"off\"\ntotal-timeout = \"5m\"\nconnect-timeout = \"250ms\"\nsocket-timeout = 0\n"
+        "{SMALLEST}response-timeout = \"off\"\ntotal-timeout = \"5m\"\nconnect-timeout = \"250ms\"\nsocket-timeout = 0\n\
+         interrupt-timeout = \"2s\"\ndeadlock-timeout = \"90s\"\n"
     );
     let pool = only_pool(&text, &Imagined::root());
     assert_eq!(
@@ -54,8 +55,24 @@ fn times_of_responses_and_connections_are_what_is_said() {
             total_timeout: Limit::of(Duration::from_secs(300)),
             connect_timeout: Duration::from_millis(250),
             socket_timeout: Limit::OFF,
+            interrupt_timeout: Limit::of(Duration::from_secs(2)),
+            deadlock_timeout: Limit::of(Duration::from_secs(90)),
         }
     );
+}
+
+#[test]
+fn only_python_has_an_interpreter_that_may_hang() {
+    let text = "[defaults]\ndeadlock-timeout = \"5s\"\ninterrupt-timeout = \"1s\"\n[pool.forms]\nlisten = [\"unix:/run/forms.sock\"]\nuser = \"blog\"\ncommand = [\"php-cgi\"]\n";
+    let pool = only_pool(text, &Imagined::root());
+    assert_eq!(pool.deadlines.deadlock_timeout, Limit::OFF);
+    assert_eq!(pool.deadlines.interrupt_timeout, Limit::OFF);
+    let pool = only_pool(
+        &format!("{SMALLEST}deadlock-timeout = \"off\"\ninterrupt-timeout = \"0s\"\n"),
+        &Imagined::root(),
+    );
+    assert_eq!(pool.deadlines.deadlock_timeout, Limit::OFF);
+    assert_eq!(pool.deadlines.interrupt_timeout, Limit::OFF);
 }
 
 #[test]

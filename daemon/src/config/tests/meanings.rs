@@ -126,6 +126,8 @@ fn default_deadlines() -> Deadlines {
         total_timeout: Limit::OFF,
         connect_timeout: Duration::from_secs(15),
         socket_timeout: Limit::of(Duration::from_secs(60)),
+        interrupt_timeout: Limit::OFF,
+        deadlock_timeout: Limit::of(Duration::from_secs(60)),
     }
 }
 

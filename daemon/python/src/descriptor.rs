@@ -1,0 +1,26 @@
+//! Descriptors that the launcher passed on, told by number in the environment.
+
+use std::{
+    io,
+    os::fd::{FromRawFd, OwnedFd, RawFd},
+};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+/// Takes the descriptor over, if it is of this kind ("socket:", "/memfd:"); programs that the application starts do not get it.
+#[expect(
+    unsafe_code,
+    reason = "a descriptor that is told by number becomes owned here"
+)]
+pub(crate) fn take(descriptor: RawFd, kind: &str) -> io::Result<OwnedFd> {
+    let link = std::fs::read_link(format!("/proc/self/fd/{descriptor}"))?;
+    let link = link.as_os_str().as_encoded_bytes();
+    if descriptor <= 2 || !link.starts_with(kind.as_bytes()) {
+        let message = format!("it is no {}", kind.trim_matches([':', '/']));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    // SAFETY: it is open, as the link shows, and the launcher passed it on for us alone.
+    let owned = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    fcntl(&owned, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(owned)
+}
