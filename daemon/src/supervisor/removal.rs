@@ -44,8 +44,9 @@ impl Shell {
         let Some(record) = self.pools.remove(&pool) else {
             return;
         };
-        // another may have its name already
-        if self.known(&record.name).is_none() {
+        // another may have its name already, or may be about to go too
+        let mut others = self.pools.values();
+        if !others.any(|other| other.name == record.name && other.kind() != Kind::Upstream) {
             self.cgroups.forget(&record.name);
         }
         self.closing.remove(&pool);

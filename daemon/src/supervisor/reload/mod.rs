@@ -251,6 +251,8 @@ impl Shell {
         begun: &mut BTreeMap<PoolId, String>,
         notes: &mut Vec<String>,
     ) {
+        // the cgroup may be there: of a pool of this name that goes
+        self.limit(&keys, notes);
         let listeners = self.listeners_of_new(&keys, prepared, loose);
         let id = PoolId(self.next_pool);
         self.next_pool += 1;
@@ -280,13 +282,10 @@ impl Shell {
         begun: &mut BTreeMap<PoolId, String>,
         notes: &mut Vec<String>,
     ) {
+        self.limit(&keys, notes);
         let Some(record) = self.pools.get_mut(&pool) else {
             return;
         };
-        if let Err(error) = super::limit(&mut self.cgroups, &keys) {
-            tracing::warn!("{error}");
-            notes.push(error.to_string());
-        }
         let at_once = record.kind() == Kind::Upstream || change < Change::NewWorkers;
         if !at_once {
             record.allow(&keys);
@@ -310,6 +309,13 @@ impl Shell {
         } else if kind != Kind::Upstream {
             self.tell_machine(Event::PoolAdjusted { pool, settings });
             self.tell_wanted(pool);
+        }
+    }
+
+    fn limit(&mut self, keys: &Pool, notes: &mut Vec<String>) {
+        if let Err(error) = super::limit(&mut self.cgroups, keys) {
+            tracing::warn!("{error}");
+            notes.push(error.to_string());
         }
     }
 
