@@ -1,7 +1,13 @@
 //! A worker's cgroup: whom it holds, and what is said where there can be none. What limits do is tried where the kernel has the
 //! controllers for it: `tests/systemd/run`.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Stdio,
+};
 
 use nix::sys::signal::Signal;
 
@@ -64,7 +70,8 @@ fn descendants_die_with_their_worker_wherever_they_went() {
         return;
     }
     let site = Site::new();
-    let stockade = delegated_with_strays(site);
+    let pool = straying(&site, 1);
+    let stockade = delegated(site, &[pool]);
     stockade.wait_ready("app", 1);
     let worker = stockade.connect().get("").pid();
     let stray = stray_in(&stockade.log.wait(&["stray "]));
@@ -90,11 +97,63 @@ fn descendants_die_with_their_worker_wherever_they_went() {
 }
 
 #[test]
+fn descendants_of_a_worker_that_lives_do_not_die_with_another() {
+    if !tools::root() {
+        return;
+    }
+    let site = Site::new();
+    let pool = straying(&site, 2);
+    let stockade = delegated(site, &[pool]);
+    stockade.wait_ready("app", 2);
+    let strays: BTreeMap<String, i32> = (stockade.log.wait_times(2, &["stray "]).iter())
+        .map(|line| stray_in(line))
+        .map(|pid| (cgroup_of(pid), pid))
+        .collect();
+    let worker = stockade.connect().get("").pid();
+    let of_worker = cgroup_of(worker);
+    assert!(process::signal(worker, Signal::SIGKILL));
+    wait_for("its stray to be killed and reaped", || {
+        gone(strays[&of_worker]).then_some(())
+    });
+    // whatever was to be done about the first is done before there is a third
+    stockade.wait_ready("app", 3);
+    let mut others = strays.iter().filter(|(cgroup, _)| **cgroup != of_worker);
+    let (_, other) = others.next().expect("there are two");
+    assert!(process::alive(*other), "the other's was killed");
+}
+
+#[test]
+fn a_worker_that_is_not_started_ends_nobody() {
+    if !tools::root() {
+        return;
+    }
+    let site = Site::new();
+    let pool = straying(&site, 1);
+    let no_program = site.write("program", "no shebang");
+    fs::set_permissions(&no_program, Permissions::from_mode(0o755)).expect("the file is ours");
+    let keys = "processes = 1\nbackoff-initial = \"50ms\"";
+    let broken = Pool::new(&format!(
+        "command = [{:?}]\n{keys}",
+        no_program.display().to_string()
+    ));
+    let config = configuration(&site, &[pool, broken.named("broken")]);
+    let stockade = Stockade::start(site, &config, &mut without_cgroups());
+    stockade.wait_ready("app", 1);
+    let stray = stray_in(&stockade.log.wait(&["stray "]));
+    let before = stockade.log.matching(&NOT_STARTED).len();
+    // the second comes when all is done about the first
+    stockade.log.wait_times(before + 2, &NOT_STARTED);
+    assert!(process::alive(stray), "another pool's was ended");
+}
+
+#[test]
 fn what_a_killed_daemon_left_is_killed_by_the_next() {
     if !tools::root() {
         return;
     }
-    let mut stockade = delegated_with_strays(Site::new());
+    let site = Site::new();
+    let pool = straying(&site, 1);
+    let mut stockade = delegated(site, &[pool]);
     stockade.wait_ready("app", 1);
     let stray = stray_in(&stockade.log.wait(&["stray "]));
     stockade.signal(Signal::SIGKILL);
@@ -151,19 +210,18 @@ fn a_pool_with_limits_is_refused_where_there_are_no_cgroups() {
 }
 
 /// Workers that leave somebody in a session of his own, whose parent is not the worker.
-fn delegated_with_strays(site: Site) -> Stockade {
+fn straying(site: &Site, processes: u32) -> Pool {
     let worker = site.reachable(&built::scripted_worker());
     let stray = "echo stray $$; exec sleep 1000 >/dev/null 2>&1";
     let script = format!(
         "setsid -f sh -c '{stray}' </dev/null; exec {} ignore-term",
         worker.display()
     );
-    let keys = "processes = 1\nrequest-timeout = \"500ms\"\nshutdown-timeout = \"200ms\"";
-    let pool = Pool::new(&format!(
-        "command = [\"/bin/sh\", \"-c\", {script:?}]\n{keys}"
-    ));
+    let keys = "request-timeout = \"500ms\"\nshutdown-timeout = \"200ms\"";
     built::stockade();
-    delegated(site, &[pool])
+    Pool::new(&format!(
+        "command = [\"/bin/sh\", \"-c\", {script:?}]\nprocesses = {processes}\n{keys}"
+    ))
 }
 
 /// Who says in this line of the log that he has strayed.
@@ -217,3 +275,6 @@ fn folder_of(cgroup: &str) -> std::path::PathBuf {
         .unwrap_or_else(|| panic!("cgroup v2 is mounted nowhere: {mounts}"));
     Path::new(mount[1]).join(cgroup.trim_start_matches('/'))
 }
+
+/// Of a worker whose program cannot be executed.
+const NOT_STARTED: [&str; 2] = ["pool broken: worker ", "not started"];

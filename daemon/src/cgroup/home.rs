@@ -4,7 +4,6 @@ use std::{
     fs::{self, File},
     io,
     os::unix::fs::MetadataExt,
-    path::PathBuf,
     time::Duration,
 };
 
@@ -157,7 +156,7 @@ impl Home {
 
     /// Gives a pool these limits, and lifts those that it had.
     pub(super) fn limit(&self, pool: &str, limits: &CgroupLimits) -> Result<(), Lack> {
-        let path = self.pool(pool)?;
+        let path = self.pool(pool)?.path;
         for (file, set, word) in controller::files(limits) {
             if set || files::has(&path, file) {
                 files::write(&path, file, &word).map_err(Lack::step(format!(
@@ -171,41 +170,43 @@ impl Home {
 
     /// Makes a worker's leaf.
     pub(super) fn leaf(&self, pool: &str, worker: WorkerId) -> Result<Leaf, Lack> {
-        let path = self.pool(pool)?.join(format!("worker.{worker}"));
-        Leaf::make(path.clone()).map_err(|error| Lack::of_making(&self.ours.name, &path, &error))
+        let place = self.pool(pool)?.below(&format!("worker.{worker}"));
+        Leaf::make(place.clone())
+            .map_err(|error| Lack::of_making(&self.ours.name, &place.path, &error))
     }
 
     /// A pool's cgroup, which is made when it is missing.
-    fn pool(&self, pool: &str) -> Result<PathBuf, Lack> {
-        let path = self.folder(pool);
-        match fs::create_dir(&path) {
+    fn pool(&self, pool: &str) -> Result<Place, Lack> {
+        let place = self.place_of(pool);
+        let path = &place.path;
+        match fs::create_dir(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(Lack::of_making(&self.ours.name, &path, &error));
+                return Err(Lack::of_making(&self.ours.name, path, &error));
             }
             _ => {}
         }
         // each worker's memory is counted, so that it is known who was killed for want of it
-        if files::lists(&path, "cgroup.controllers", "memory")
-            && !files::lists(&path, SUBTREE, "memory")
+        if files::lists(path, "cgroup.controllers", "memory")
+            && !files::lists(path, SUBTREE, "memory")
         {
-            files::write(&path, SUBTREE, "+memory")
+            files::write(path, SUBTREE, "+memory")
                 .map_err(Lack::step(format!("count memory in {}", path.display())))?;
         }
-        Ok(path)
+        Ok(place)
     }
 
-    fn folder(&self, pool: &str) -> PathBuf {
-        self.place.path.join(format!("pool.{pool}"))
+    fn place_of(&self, pool: &str) -> Place {
+        self.place.below(&format!("pool.{pool}"))
     }
 
     /// How often a pool's own limit was reached and nothing could be freed.
     pub(super) fn out_of_memory(&self, pool: &str) -> u64 {
-        files::count(&self.folder(pool), "memory.events.local", "oom").unwrap_or(0)
+        files::count(&self.place_of(pool).path, "memory.events.local", "oom").unwrap_or(0)
     }
 
     /// Removes a pool's cgroup. One in which somebody is dying yet stays until the daemon ends.
     pub(super) fn forget(&self, pool: &str) {
-        drop(fs::remove_dir(self.folder(pool)));
+        drop(fs::remove_dir(self.place_of(pool).path));
     }
 
     fn failed(&self, step: &str) -> impl FnOnce(io::Error) -> Lack {
@@ -329,7 +330,7 @@ mod tests {
     fn limits_are_written_and_lifted() {
         let folder = tempfile::tempdir().unwrap();
         let home = home(folder.path());
-        let pool = home.folder("blog");
+        let pool = home.place_of("blog").path;
         fs::create_dir(&pool).unwrap();
         let limits = CgroupLimits {
             memory_max: Some(64),

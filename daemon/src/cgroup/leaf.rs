@@ -4,12 +4,13 @@ use std::{
     fs, io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::time::sleep;
 
-use super::files;
+use super::{files, place::Place};
 
 /// Before a cgroup is tried again in which somebody still is, in milliseconds.
 const PAUSES: [u64; 8] = [10, 20, 50, 100, 500, 1_000, 5_000, 30_000];
@@ -17,12 +18,14 @@ const PAUSES: [u64; 8] = [10, 20, 50, 100, 500, 1_000, 5_000, 30_000];
 /// A worker's, and its descendants'. Nobody gets out of it: what would be moved elsewhere would need an account that may write there.
 #[derive(Debug)]
 pub(crate) struct Leaf {
+    name: Arc<Path>,
     path: PathBuf,
 }
 
 impl Leaf {
     /// Makes it.
-    pub(super) fn make(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn make(place: Place) -> io::Result<Self> {
+        let Place { name, path, .. } = place;
         fs::create_dir(&path)?;
         // Half a worker is worth nothing: when one of its processes is killed for want of memory, all are.
         if files::has(&path, "memory.oom.group")
@@ -30,7 +33,13 @@ impl Leaf {
         {
             tracing::debug!("cgroup {}: memory.oom.group: {error}", path.display());
         }
-        Ok(Self { path })
+        let name = PathBuf::from(name).into();
+        Ok(Self { name, path })
+    }
+
+    /// What /proc/PID/cgroup says of those in it; of those in one that they have made in it, with more behind it.
+    pub(crate) fn name(&self) -> Arc<Path> {
+        Arc::clone(&self.name)
     }
 
     /// What the launcher writes to, to enter it.

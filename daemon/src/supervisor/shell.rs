@@ -40,7 +40,7 @@ use super::{
     workers::Worker,
 };
 use crate::{
-    cgroup::Cgroups,
+    cgroup::{Cgroups, Leaf},
     clock::Clock,
     config::resolved::Daemon,
     control::{
@@ -328,15 +328,14 @@ impl Shell {
         match turn {
             Turn::Launched => self.launched(worker),
             Turn::LaunchFailed(failure) => {
-                let mut user = None;
                 if let Some(known) = self.workers.get_mut(&worker) {
                     tracing::warn!("{} not started: {failure}", known.name());
                     known.process.take().map(Process::reap);
-                    user = known.user();
                 }
                 self.launch_failures.insert(worker, failure.to_string());
                 self.tell_machine(Event::LaunchFailed { worker });
-                self.end_strays(user);
+                // it has run nothing that could leave anybody behind
+                self.reap_strangers();
             }
             Turn::Gone => self.gone(worker),
         }
@@ -365,6 +364,7 @@ impl Shell {
         };
         for (worker, pid) in alive {
             living.known.insert(pid);
+            living.leaves.extend(worker.leaf.as_ref().map(Leaf::name));
             living
                 .others
                 .extend(worker.user().filter(|user| Some(*user) != account));

@@ -2,12 +2,14 @@
 //!
 //! What is left of a worker's process group is killed with it (`process`). What has left the group by a session of its own comes to us
 //! when its parent is gone: nobody else's processes do, for the supervisor starts no others, unless it is the first process of a
-//! container, to whom everything comes. Whose a stray was the kernel does not say. So one is ended with a worker when it is not of the
-//! session of a worker that lives, nor has the account of another pool.
+//! container, to whom everything comes. Whose a stray was the kernel says where workers have cgroups (`cgroup`), and only there. So one is
+//! ended with a worker when it is neither in the cgroup nor of the session of a worker that lives, nor has the account of another pool.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::Path,
+    sync::Arc,
 };
 
 use nix::{
@@ -25,6 +27,8 @@ pub(super) struct Living {
     pub(super) gone: Option<u32>,
     /// Our own children, whose ends are waited for elsewhere.
     pub(super) known: BTreeSet<i32>,
+    /// The cgroups of the workers that live.
+    pub(super) leaves: BTreeSet<Arc<Path>>,
     /// Users whose processes may be those of other workers than the one that is gone.
     pub(super) others: BTreeSet<u32>,
 }
@@ -87,13 +91,25 @@ impl Strays {
     }
 }
 
-/// Of the session of a worker that lives, or of another pool's account. What cannot be asked is gone.
+/// In the cgroup or of the session of a worker that lives, or of another pool's account. What cannot be asked is gone.
 fn is_left_alone(pid: i32, living: &Living) -> bool {
     let Ok(session) = getsid(Some(Pid::from_raw(pid))) else {
         return true;
     };
     living.known.contains(&session.as_raw())
+        || is_in_one_of(pid, &living.leaves)
         || user_of(pid).is_none_or(|user| living.others.contains(&user))
+}
+
+/// Whether it is in one of these cgroups, or in one that was made in them.
+fn is_in_one_of(pid: i32, leaves: &BTreeSet<Arc<Path>>) -> bool {
+    // where there are none nothing is read
+    if leaves.is_empty() {
+        return false;
+    }
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("0::"));
+    name.is_some_and(|name| (Path::new(name).ancestors()).any(|above| leaves.contains(above)))
 }
 
 /// The user that the process is.
