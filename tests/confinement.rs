@@ -274,6 +274,77 @@ fn private_tmp_is_empty_and_gone_with_the_worker() {
     }
 }
 
+#[test]
+fn all_of_it_together_in_a_pool_on_demand() {
+    if !tools::root() {
+        return;
+    }
+    let folder = outside_tmp();
+    let worker = folder.path().join("worker");
+    fs::copy(built::scripted_worker(), &worker).unwrap();
+    let keys = format!(
+        "command = [{:?}]\nscale = {{ minimum = 0, maximum = 2 }}\nhome = {:?}\nprivate-tmp = true\nread-only-paths = [{:?}]\nopen-files = 300\nmemory-limit = \"256MiB\"\ncpu-priority = 7\ndisplay-name = \"together\"",
+        worker.display().to_string(),
+        folder.path().display().to_string(),
+        folder.path().display().to_string(),
+    );
+    let stockade = Stockade::serve(Site::new(), &[Pool::new(&keys)]);
+    let pid = stockade.connect().get("").pid();
+    assert_eq!(limit(pid, "Max open files"), both("300"));
+    assert_eq!(limit(pid, "Max data size"), both("268435456"));
+    assert_eq!(status(pid, "CapEff"), NO_CAPABILITY);
+    assert_eq!(status(pid, "NoNewPrivs"), "1");
+    let tmp = fs::read_dir(format!("/proc/{pid}/root/tmp"));
+    assert_eq!(tmp.unwrap().count(), 0);
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    assert!(arguments.starts_with(b"together\0"), "{arguments:?}");
+    // the daemon has what the system allows, which is not passed on
+    let (soft, hard) = limit(stockade.pid(), "Max open files");
+    assert_eq!(soft, hard);
+    let cgroup = |pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let leaf = |text: &str| {
+        text.lines()
+            .any(|line| line.ends_with("/pool.app/worker.1"))
+    };
+    let divided = cgroup(stockade.pid())
+        .lines()
+        .any(|line| line.ends_with("/supervisor"));
+    assert_eq!(leaf(&cgroup(pid)), divided, "{}", cgroup(pid));
+}
+
+#[test]
+fn a_step_that_fails_in_a_pool_on_demand_is_tried_when_somebody_asks() {
+    if !tools::root() {
+        return;
+    }
+    let keys = |more: &str| {
+        format!(
+            "scale = {{ minimum = 0, maximum = 2 }}\nbackoff-initial = \"50ms\"\nbackoff-maximum = \"50ms\"\nqueue-timeout = \"2s\"\n{more}"
+        )
+    };
+    let site = Site::new();
+    let broken = Pool::scripted(&site, &[], &keys("open-files = 1073741816"));
+    let stockade = Stockade::serve(site, &[broken]);
+    let starts = || {
+        stockade
+            .log
+            .matching(&["pool app: worker ", "not started"])
+            .len()
+    };
+    assert_eq!(starts(), 0);
+    assert_eq!(stockade.connect().get("").status(), 503);
+    let (_, shown, _) = stockade.ask(&["status", "app"]);
+    assert!(
+        starts() > 0 && shown.contains("could not set open-files"),
+        "{shown}"
+    );
+    let mended = Pool::scripted(&stockade.site, &[], &keys(""));
+    stockade.configure(&[mended]);
+    let (code, out, error) = stockade.ask(&["reload", "--wait"]);
+    assert_eq!((code, &*error), (Some(0), ""), "{out}");
+    assert_eq!(stockade.connect().get("").status(), 200);
+}
+
 /// A folder that `private-tmp` does not hide.
 fn outside_tmp() -> tempfile::TempDir {
     let parent = if tools::root() {
