@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::support::{
+    built,
     deadline::wait_for,
     fcgi::Fcgi,
     hosts::pool,
@@ -278,6 +279,43 @@ fn a_pool_is_scaled_until_the_next_reload() {
         (&processes["minimum"], &processes["maximum"]),
         (&1.into(), &1.into())
     );
+}
+
+#[test]
+fn a_reload_that_fails_leaves_a_pool_its_numbers() {
+    let stockade = Stockade::scripted("processes = 1");
+    assert_eq!(stockade.ask(&["scale", "app", "1..4"]).0, Some(0));
+    let broken = Pool::scripted(&stockade.site, &["exit=9"], "processes = 1");
+    stockade.configure(&[broken]);
+    assert_eq!(stockade.ask(&["reload", "--wait"]).0, Some(1));
+    // the number follows the load as before
+    let hosts = hold(&stockade, 4, "go");
+    wait_workers(&stockade, 4);
+    release(&stockade, hosts, "go");
+}
+
+#[test]
+fn numbers_asked_for_during_a_reload_hold_when_it_is_over() {
+    let stockade = Stockade::scripted("processes = 2");
+    stockade.wait_ready("app", 2);
+    // the new generation is not up before there is such a file
+    let gate = stockade.site.path().join("gate");
+    let worker = stockade.site.reachable(&built::scripted_worker());
+    let script = format!(
+        "until [ -e {} ]; do sleep 0.01; done; exec {}",
+        gate.display(),
+        worker.display()
+    );
+    stockade.configure(&[Pool::new(&format!(
+        "command = [\"/bin/sh\", \"-c\", {script:?}]\nprocesses = 2"
+    ))]);
+    assert_eq!(stockade.ask(&["reload"]).0, Some(0));
+    stockade.log.wait(&["started, generation 2"]);
+    assert_eq!(stockade.ask(&["scale", "app", "3"]).0, Some(0));
+    stockade.site.write("gate", "");
+    stockade.log.wait(&["pool app: reload finished"]);
+    wait_workers(&stockade, 3);
+    assert_eq!(wait_wanted(&stockade, 3)["maximum"], 3);
 }
 
 #[test]

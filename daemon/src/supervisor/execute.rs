@@ -273,6 +273,11 @@ impl Shell {
     }
 
     fn finish_reload(&mut self, pool: PoolId, generation: Generation) {
+        // asked for during the reload, at whose end the machine goes by the keys again
+        let scaled = self.pools.get(&pool).and_then(|record| record.scaled);
+        if let Some(scale) = scaled {
+            self.tell_machine(Event::PoolScaled { pool, scale });
+        }
         self.tell_wanted(pool);
         if let Some(record) = self.pools.get_mut(&pool) {
             record.finish_reload(generation);

@@ -55,6 +55,8 @@ pub(super) struct PoolRecord {
     finishing: Option<Generation>,
     /// What an operator wants in the place of the keys, until the next reload.
     pub(super) scaled: Option<Scale>,
+    /// The same before a reload that may fail yet.
+    scaled_before: Option<Scale>,
     /// An operator has stopped it.
     pub(super) stopped: bool,
     /// How many workers there are to be, as the relay was told.
@@ -95,6 +97,7 @@ impl PoolRecord {
             generation: Generation(1),
             finishing: None,
             scaled: None,
+            scaled_before: None,
             stopped: false,
             processes: Processes {
                 minimum: scale.minimum,
@@ -108,7 +111,7 @@ impl PoolRecord {
 
     /// The configuration was read again: these are the keys of the next generation.
     pub(super) fn change(&mut self, config: Pool) {
-        self.scaled = None;
+        self.scaled_before = self.scaled.take().or(self.scaled_before);
         self.abandoned = false;
         self.latest = Arc::new(config);
     }
@@ -120,6 +123,7 @@ impl PoolRecord {
         let (old, new) = (Arc::clone(&self.latest), Arc::new(config));
         if scale_of(&old) != scale_of(&new) {
             self.scaled = None;
+            self.scaled_before = None;
         }
         let of_generations = self.generations.values_mut();
         for keys in of_generations.chain([&mut self.latest, &mut self.serving]) {
@@ -169,6 +173,7 @@ impl PoolRecord {
         self.serving = self.keys_of(generation);
         self.generation = generation;
         self.finishing = Some(generation);
+        self.scaled_before = None;
         self.generations.retain(|each, _| *each >= generation);
     }
 
@@ -186,6 +191,7 @@ impl PoolRecord {
     pub(super) fn abandon_reload(&mut self, generation: Generation) {
         self.generations.remove(&generation);
         self.abandoned = true;
+        self.scaled = self.scaled.or_else(|| self.scaled_before.take());
     }
 
     /// What it runs; no reload changes that.
@@ -280,7 +286,8 @@ impl PoolRecord {
     /// What the relay is to tell of its use; of a number that is fixed nothing.
     fn load(&self) -> Option<dispatch::Scale> {
         let keys = &self.serving;
-        let scale = self.scaled.unwrap_or_else(|| scale_of(keys));
+        let scaled = self.scaled.or(self.scaled_before);
+        let scale = scaled.unwrap_or_else(|| scale_of(keys));
         let own = keys.scale;
         (!scale.is_static()).then(|| dispatch::Scale {
             maximum: scale.maximum,
