@@ -74,7 +74,7 @@ fn descendants_die_with_their_worker_wherever_they_went() {
     let stockade = delegated(site, &[pool]);
     stockade.wait_ready("app", 1);
     let worker = stockade.connect().get("").pid();
-    let stray = stray_in(&stockade.log.wait(&["stray "]));
+    let stray = stray_in(&stockade.log.wait(&["stdout: stray "]));
     assert!(process::alive(stray));
     assert!(process::signal(worker, Signal::SIGKILL));
     wait_for("the stray to be killed and reaped", || {
@@ -86,14 +86,14 @@ fn descendants_die_with_their_worker_wherever_they_went() {
         let pid = stockade.connect().get("").pid();
         (pid != worker).then_some(pid)
     });
-    let stray = stray_in(&stockade.log.wait_times(2, &["stray "])[1]);
+    let stray = stray_in(&stockade.log.wait_times(2, &["stdout: stray "])[1]);
     let mut host = stockade.connect();
     host.begin("GET", "sleep=60000", &[]);
     stockade.log.wait(&["killed"]);
     wait_for("the stray to be killed and reaped", || {
         gone(stray).then_some(())
     });
-    assert!(gone(next));
+    wait_for("the worker to be reaped", || gone(next).then_some(()));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn descendants_of_a_worker_that_lives_do_not_die_with_another() {
     let pool = straying(&site, 2);
     let stockade = delegated(site, &[pool]);
     stockade.wait_ready("app", 2);
-    let strays: BTreeMap<String, i32> = (stockade.log.wait_times(2, &["stray "]).iter())
+    let strays: BTreeMap<String, i32> = (stockade.log.wait_times(2, &["stdout: stray "]).iter())
         .map(|line| stray_in(line))
         .map(|pid| (cgroup_of(pid), pid))
         .collect();
@@ -139,7 +139,7 @@ fn a_worker_that_is_not_started_ends_nobody() {
     let config = configuration(&site, &[pool, broken.named("broken")]);
     let stockade = Stockade::start(site, &config, &mut without_cgroups());
     stockade.wait_ready("app", 1);
-    let stray = stray_in(&stockade.log.wait(&["stray "]));
+    let stray = stray_in(&stockade.log.wait(&["stdout: stray "]));
     let before = stockade.log.matching(&NOT_STARTED).len();
     // the second comes when all is done about the first
     stockade.log.wait_times(before + 2, &NOT_STARTED);
@@ -155,7 +155,7 @@ fn what_a_killed_daemon_left_is_killed_by_the_next() {
     let pool = straying(&site, 1);
     let mut stockade = delegated(site, &[pool]);
     stockade.wait_ready("app", 1);
-    let stray = stray_in(&stockade.log.wait(&["stray "]));
+    let stray = stray_in(&stockade.log.wait(&["stdout: stray "]));
     stockade.signal(Signal::SIGKILL);
     stockade.wait_exit();
     // parent-death signals reach its workers and the relay, but not those who have left them
