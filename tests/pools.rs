@@ -150,7 +150,9 @@ fn an_address_that_cannot_be_had_changes_nothing() {
 #[test]
 fn what_needs_no_new_workers_holds_at_once() {
     let site = Site::new();
-    let pools = [pool(&site, "app", "old", "processes = 1")];
+    // who asks before the relay has heard waits
+    let keys = "processes = 1\nqueue-timeout = \"100ms\"";
+    let pools = [pool(&site, "app", "old", keys)];
     let stockade = Stockade::ready(site, &pools);
     let gate = stockade.site.path().join("gate");
     let worker = stockade.connect().get("").pid();
@@ -166,7 +168,8 @@ fn what_needs_no_new_workers_holds_at_once() {
     );
     assert_eq!(mode(&stockade.socket("app")), 0o600);
     wait_for("the queue to be closed", || {
-        (stockade.connect().get("").status() == 503).then_some(())
+        let answer = stockade.connect().get("");
+        (answer.header("Stockade-Cause")? == "queue-limit").then_some(())
     });
     fs::write(gate, "").expect("the test's folder can be written to");
     assert_eq!(running.answer().expect("an answer").status(), 200);
