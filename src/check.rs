@@ -79,7 +79,7 @@ fn explain_pool(lines: &mut Vec<String>, pool: &Pool) {
     );
     let home = home.display();
     let what = match &pool.application {
-        Application::Wsgi {
+        Application::Python {
             target,
             interpreter,
             ..

@@ -131,8 +131,8 @@ pub(crate) struct Run {
     /// The program and its arguments
     #[arg(last = true, value_name = "PROGRAM")]
     pub(crate) arguments: Vec<String>,
-    /// Run an ASGI application; not supported yet
-    #[arg(long, hide = true)]
+    /// The application is an ASGI application
+    #[arg(long, requires = "target")]
     pub(crate) asgi: bool,
     /// Where clients connect to; port 0: one that is free
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = address)]

@@ -12,25 +12,19 @@ use nix::unistd::geteuid;
 use stockade_daemon::{
     config::{
         self, Run, Target,
-        resolved::{Account, Config, Pool},
+        resolved::{Account, Config, Interface, Pool},
     },
     log,
     supervisor::{self, Source},
 };
 
-use crate::{cli, exit, failed, words::counted};
+use crate::{cli, failed, words::counted};
 
 /// Variables that say who somebody is, which the application is not; and those that are the daemon's to set.
 const NOT_PASSED_ON: &[&str] = &["HOME", "LOGNAME", "MAIL", "USER", "FCGI_WEB_SERVER_ADDRS"];
 
 /// Runs until told to stop, or until the application turns out not to start; what went wrong is on standard error.
 pub(crate) fn run(words: cli::Run) -> ExitCode {
-    if words.asgi {
-        return failed(
-            &"`--asgi` is not supported yet: ASGI applications cannot be run",
-            exit::USAGE,
-        );
-    }
     let folder = match env::current_dir() {
         Ok(folder) => folder,
         Err(error) => return failed(&format!("could not find the current folder: {error}"), 1),
@@ -50,7 +44,8 @@ pub(crate) fn run(words: cli::Run) -> ExitCode {
 fn run_in(words: cli::Run, folder: PathBuf, runtime_dir: &Path) -> ExitCode {
     let wanted = Run {
         target: match words.target {
-            Some(target) => Target::Wsgi(target),
+            Some(target) if words.asgi => Target::Python(Interface::Asgi, target),
+            Some(target) => Target::Python(Interface::Wsgi, target),
             None => Target::Command(words.arguments),
         },
         listen: words.listen,

@@ -80,7 +80,8 @@ impl Nginx {
         Client::new(Address::Unix(self.address()))
     }
 
-    fn address(&self) -> PathBuf {
+    /// The unix socket it listens on.
+    pub(crate) fn address(&self) -> PathBuf {
         address(&self.site)
     }
 

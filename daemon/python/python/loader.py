@@ -1,4 +1,4 @@
-"""Finds the WSGI application that a pool names: `module:callable`, or a script's path with `:callable` or not.
+"""Finds the application that a pool names: `module:callable`, or a script's path with `:callable` or not.
 
 What goes wrong is told in one write on standard error; the exit status is IMPORT_FAILED or NO_CALLABLE.
 """
@@ -24,7 +24,7 @@ OWN_REMEDY = (
 )
 
 
-def load(target, python_path, owner=(None, None)):
+def load(target, python_path, owner=(None, None), asgi=False):
     sys.argv[:] = ["stockade"]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -39,8 +39,8 @@ def load(target, python_path, owner=(None, None)):
         module = import_script(location, target, owner) if script else import_module(location, target)
     except ForeignScript as error:
         sys.stderr.write("%s: every request is answered 403\n" % error)
-        return refuse
-    return find_callable(module, location, name, target)
+        return refuse_asgi if asgi else refuse
+    return find_callable(module, location, name, target, asgi)
 
 
 def split(target):
@@ -136,7 +136,14 @@ def refuse(environ, start_response):
     return [b"Forbidden\n"]
 
 
-def find_callable(module, location, name, target):
+async def refuse_asgi(scope, receive, send):
+    if scope["type"] == "http":
+        headers = [(b"content-type", b"text/plain"), (b"stockade-cause", b"script-owner")]
+        await send({"type": "http.response.start", "status": 403, "headers": headers})
+        await send({"type": "http.response.body", "body": b"Forbidden\n"})
+
+
+def find_callable(module, location, name, target, asgi):
     script = os.path.isabs(location)
     found, holder = module, os.path.basename(location) if script else location
     for part in name.split("."):
@@ -150,9 +157,12 @@ def find_callable(module, location, name, target):
     if not callable(found):
         kind = type(found).__name__
         fail(NO_CALLABLE, target, "%s is not callable: it is of type %s%s" % (name, kind, others(module, location)))
-    if is_async(found):
-        reason = "%s is asynchronous, as ASGI applications are, and ASGI is not supported yet: name a WSGI application"
-        fail(NO_CALLABLE, target, reason % name)
+    if is_async(found) and not asgi:
+        reason = "%s is asynchronous, as ASGI applications are: name it with `asgi` instead of `wsgi`%s"
+        fail(NO_CALLABLE, target, reason % (name, " (`stockade run --asgi`)"))
+    if asgi and not is_async(found) and takes(found, 2) and not takes(found, 3):
+        reason = "%s takes (environ, start_response), as WSGI applications do: name it with `wsgi` instead of `asgi`%s"
+        fail(NO_CALLABLE, target, reason % (name, " (`stockade run` without --asgi)"))
     return found
 
 
@@ -176,18 +186,25 @@ def others(module, location):
     return "; there %s %s: write %s" % (there, ", ".join(names[:3]), written)
 
 
+def takes(found, count):
+    """Whether it can be called with so many arguments."""
+    import inspect
+
+    try:
+        inspect.signature(found).bind(*[None] * count)
+    # whatever the object of somebody else raises
+    except Exception:
+        return False
+    return True
+
+
 def may_be_meant(value, module):
     """A function of the module's own, or an object, that can be called with an environ and start_response."""
     import inspect
 
     if inspect.isclass(value) or inspect.isfunction(value) and value.__module__ != module.__name__:
         return False
-    try:
-        inspect.signature(value).bind(None, None)
-    # whatever the object of somebody else raises
-    except Exception:
-        return False
-    return callable(value) and not is_async(value)
+    return callable(value) and takes(value, 2) and not is_async(value)
 
 
 def fail_import(error, target):

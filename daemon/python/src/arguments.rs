@@ -7,10 +7,16 @@ use std::time::Duration;
 /// See the module.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
-    /// `wsgi`: `module:callable`, or a path with `:callable` or not.
-    pub(crate) wsgi: String,
-    /// `threads`: requests at a time; at least 1.
-    pub(crate) threads: u32,
+    /// `wsgi` or `asgi`: `module:callable`, or a path with `:callable` or not.
+    pub(crate) target: String,
+    /// It was `asgi`.
+    pub(crate) asgi: bool,
+    /// `concurrency`: the hub that the application's greenlets have, if they are greenlets.
+    pub(crate) hub: Option<String>,
+    /// `threads`, or `connections`: requests at a time; at least 1.
+    pub(crate) slots: u32,
+    /// `shutdown-timeout`, in milliseconds: from the stop-signal to KILL.
+    pub(crate) shutdown_timeout: u32,
     /// `mount`, without a slash at its end: "" is the root.
     pub(crate) mount: String,
     /// `interrupt-timeout` is set: requests are to be broken off when the supervisor says so.
@@ -31,8 +37,11 @@ impl Arguments {
     /// # Errors
     /// A sentence about the word that is wrong.
     pub(crate) fn parse(words: Vec<String>) -> Result<Self, String> {
-        let mut wsgi = None;
-        let mut threads = 1;
+        let mut target = None;
+        let mut asgi = false;
+        let mut hub = None;
+        let mut slots = 1;
+        let mut shutdown_timeout = 0;
         let mut mount = String::new();
         let mut interrupts = false;
         let mut deadlock_timeout = None;
@@ -41,7 +50,11 @@ impl Arguments {
         let (mut script_user, mut script_group) = (None, None);
         for word in words {
             match word.split_once('=') {
-                Some(("wsgi", target)) => wsgi = Some(target.to_owned()),
+                Some((key @ ("wsgi" | "asgi"), named)) => {
+                    target = Some(named.to_owned());
+                    asgi = key == "asgi";
+                }
+                Some(("concurrency", name)) => hub = Some(name.to_owned()),
                 Some(("mount", path)) => path.trim_end_matches('/').clone_into(&mut mount),
                 Some(("python-path", entry)) => python_path.push(entry.to_owned()),
                 Some(("display-name", title)) => display_name = Some(title.to_owned()),
@@ -54,19 +67,21 @@ impl Arguments {
                     })?;
                     deadlock_timeout = Some(Duration::from_millis(milliseconds));
                 }
-                Some(("threads", number)) => {
-                    threads = number
-                        .parse()
-                        .ok()
-                        .filter(|&threads| threads > 0)
-                        .ok_or_else(|| format!("{word:?}: threads must be a number from 1"))?;
+                Some((key @ ("threads" | "connections"), number)) => {
+                    slots = whole(key, number)?;
+                }
+                Some((key @ "shutdown-timeout", number)) => {
+                    shutdown_timeout = whole(key, number)?;
                 }
                 _ => return Err(format!("{word:?} is not an argument of the adapter")),
             }
         }
         Ok(Self {
-            wsgi: wsgi.ok_or("the argument wsgi=TARGET is missing")?,
-            threads,
+            target: target.ok_or("the argument wsgi=TARGET or asgi=TARGET is missing")?,
+            asgi,
+            hub,
+            slots,
+            shutdown_timeout,
             mount,
             interrupts,
             deadlock_timeout,
@@ -82,4 +97,10 @@ fn owner(word: &str, number: &str) -> Result<u32, String> {
     number
         .parse()
         .map_err(|_| format!("{word:?}: an owner must be a number"))
+}
+
+fn whole(key: &str, number: &str) -> Result<u32, String> {
+    let wrong = || format!("\"{key}={number}\": {key} must be a number from 1");
+    let number = number.parse().ok().filter(|&number| number > 0);
+    number.ok_or_else(wrong)
 }

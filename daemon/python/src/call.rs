@@ -13,6 +13,7 @@ use crate::{
     head::Head,
     input::Input,
     interrupt::{Interrupts, RequestTimeout},
+    reply::Sink as _,
     report::{Report, RequestName},
     response::{StartResponse, as_block, wrong_type},
     server::{Server, Wake},
@@ -86,7 +87,7 @@ impl Worker {
         mut connection: Box<Connection>,
         place: usize,
     ) -> Box<Connection> {
-        let (environ, facts) = match environs.make(py, &connection.request.parameters) {
+        let (environ, facts) = match environs.make(py, &connection.wire.request.parameters) {
             Ok(made) => made,
             Err(error) => {
                 self.refuse(py, &mut connection, &error);
@@ -94,9 +95,9 @@ impl Worker {
             }
         };
         if let Some(length) = facts.content_length {
-            connection.request.body.declare(length);
+            connection.wire.request.body.declare(length);
         }
-        let parameters = std::mem::take(&mut connection.request.parameters);
+        let parameters = std::mem::take(&mut connection.wire.request.parameters);
         if let Some(interrupts) = &self.interrupts {
             interrupts.begin(place, &*connection);
         }
@@ -104,7 +105,7 @@ impl Worker {
         let outcome = self.run(py, environ, &exchange, &parameters);
         let interrupts = self.interrupts.as_ref();
         let interrupted = interrupts.is_some_and(|it| it.end(place, py));
-        let overflowed = exchange.lock(py).overflowed();
+        let overflowed = exchange.lock(py).reply().overflowed();
         if overflowed {
             let fault =
                 "the response's body is longer than its Content-Length, the rest is dropped";
@@ -122,7 +123,7 @@ impl Worker {
             .lock(py)
             .end()
             .expect("nobody but this function ends an exchange");
-        connection.request.parameters = parameters;
+        connection.wire.request.parameters = parameters;
         connection
     }
 
@@ -189,8 +190,8 @@ impl Worker {
     fn answer_fault(&self, py: Python<'_>, exchange: &Shared, fault: &Fault, parameters: &[u8]) {
         let name = RequestName::of(parameters);
         let (sent, gone) = {
-            let state = exchange.lock(py);
-            (state.sent(), state.gone())
+            let mut state = exchange.lock(py);
+            (state.reply().sent(), state.gone())
         };
         match fault {
             // that the client left is no fault of the application
@@ -228,7 +229,7 @@ impl Worker {
 
     /// The application has nothing to do with the request: the parameters cannot be understood, or are for another place.
     fn refuse(&self, py: Python<'_>, connection: &mut Connection, error: &EnvironError) {
-        let name = RequestName::of(&connection.request.parameters);
+        let name = RequestName::of(&connection.wire.request.parameters);
         let response: &[u8] = match error {
             EnvironError::Parameters(error) => {
                 self.report.response(&name, &error.to_string(), py);
@@ -248,7 +249,7 @@ impl Worker {
             }
         };
         if connection.stdout(response).is_err() {
-            connection.cut();
+            connection.wire.cut();
         }
     }
 
@@ -275,7 +276,7 @@ fn send_all(py: Python<'_>, exchange: &Shared, blocks: &Bound<'_, PyTuple>) -> R
         total += as_block(&block)?.as_bytes().len();
     }
     let mut state = exchange.lock(py);
-    state.announce(total as u64);
+    state.reply().announce(total as u64);
     for block in blocks {
         let bytes = as_block(&block)?.as_bytes();
         if total <= SMALL {
@@ -316,8 +317,8 @@ fn send_error(exchange: &mut crate::exchange::Exchange, name: &RequestName) -> R
         body.push_str(id);
         body.push('\n');
     }
-    exchange.restart(Head::internal_server_error());
-    exchange.announce(body.len() as u64);
+    exchange.reply().restart(Head::internal_server_error());
+    exchange.reply().announce(body.len() as u64);
     exchange.block(body.as_bytes())?;
     exchange.complete()
 }

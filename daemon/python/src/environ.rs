@@ -15,11 +15,12 @@ use stockade_protocol::{
 };
 
 /// How many names are remembered. A client that invents more makes us begin anew, not grow.
-const REMEMBERED: usize = 256;
+pub(crate) const REMEMBERED: usize = 256;
 /// The room kept for a value.
 const LONG: usize = 256;
 
 /// Makes environs.
+#[pyclass(module = "stockade_python")]
 #[derive(Debug)]
 pub(crate) struct Environs {
     /// What every request has; copied.
@@ -114,9 +115,7 @@ impl Environs {
                 Meaning::Dropped => continue,
                 Meaning::ContentLength | Meaning::ContentType if value.is_empty() => continue,
                 Meaning::ContentLength => {
-                    facts.content_length = str::from_utf8(value)
-                        .ok()
-                        .and_then(|value| value.trim().parse().ok());
+                    facts.declare(value);
                 }
                 Meaning::ContentType => {}
                 Meaning::Method => facts.head_only = value == b"HEAD",
@@ -184,6 +183,14 @@ impl Environs {
         });
         self.places.insert(name.into(), place);
         place
+    }
+}
+
+impl Facts {
+    /// `CONTENT_LENGTH` is this.
+    pub(crate) fn declare(&mut self, length: &[u8]) {
+        let text = str::from_utf8(length).ok();
+        self.content_length = text.and_then(|text| text.trim().parse().ok());
     }
 }
 

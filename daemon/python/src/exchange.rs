@@ -10,10 +10,11 @@ use std::{
 
 use pyo3::{exceptions, prelude::*, sync::MutexExt};
 
-use crate::{body::Body, connection::Connection, head::Head};
-
-/// A body up to this goes into one record with the head.
-const JOINED: usize = 16 * 1024;
+use crate::{
+    body::Body,
+    connection::Connection,
+    reply::{Reply, ReplyError},
+};
 
 /// An exchange as Python objects hold it.
 #[derive(Clone, Debug)]
@@ -24,18 +25,7 @@ pub(crate) struct Shared(Arc<Mutex<Exchange>>);
 pub(crate) struct Exchange {
     /// None: the request is over.
     connection: Option<Box<Connection>>,
-    /// What `start_response` was given.
-    head: Option<Head>,
-    /// The head is on its way: it can be neither replaced nor taken back.
-    sent: bool,
-    /// The method is HEAD: nothing of the body is sent.
-    head_only: bool,
-    /// The length of the whole body, when it is known before the head is sent.
-    total: Option<u64>,
-    /// How many bytes `Content-Length` still allows.
-    owed: Option<u64>,
-    /// The application gave more than its `Content-Length`.
-    overflowed: bool,
+    reply: Reply,
     /// The peer cannot be reached: nothing is written any more.
     gone: bool,
 }
@@ -55,12 +45,7 @@ impl Shared {
     pub(crate) fn new(connection: Box<Connection>, head_only: bool) -> Self {
         Self(Arc::new(Mutex::new(Exchange {
             connection: Some(connection),
-            head: None,
-            sent: false,
-            head_only,
-            total: None,
-            owed: None,
-            overflowed: false,
+            reply: Reply::new(head_only),
             gone: false,
         })))
     }
@@ -74,42 +59,19 @@ impl Shared {
 }
 
 impl Exchange {
-    /// `start_response` was called with what became `head`.
-    pub(crate) fn start(&mut self, head: Head) {
-        self.head = Some(head);
-    }
-
-    pub(crate) fn started(&self) -> bool {
-        self.head.is_some()
-    }
-
-    pub(crate) fn sent(&self) -> bool {
-        self.sent
+    /// The response as far as it is out.
+    pub(crate) fn reply(&mut self) -> &mut Reply {
+        &mut self.reply
     }
 
     pub(crate) fn gone(&self) -> bool {
         self.gone
     }
 
-    pub(crate) fn overflowed(&self) -> bool {
-        self.overflowed
-    }
-
-    /// The whole body will be `length` bytes.
-    pub(crate) fn announce(&mut self, length: u64) {
-        self.total = Some(length);
-    }
-
-    /// Forgets what `start_response` was given, so that another response can be given instead. Only before the head is sent.
-    pub(crate) fn restart(&mut self, head: Head) {
-        self.head = Some(head);
-        self.total = None;
-    }
-
     /// The response cannot be ended: the peer must see that it was cut.
     pub(crate) fn cut(&mut self) {
         if let Some(connection) = &mut self.connection {
-            connection.cut();
+            connection.wire.cut();
         }
     }
 
@@ -120,32 +82,22 @@ impl Exchange {
 
     /// A block of the body; the head goes first. What is small waits for [`flush`](Self::flush).
     pub(crate) fn block(&mut self, block: &[u8]) -> Result<(), Fault> {
-        if block.is_empty() {
-            return Ok(());
-        }
-        if self.sent {
-            let (allowed, connection) = self.allowed(block)?;
-            let written = connection.stdout(allowed);
-            return self.note(written);
-        }
-        self.head_with(block)
+        let connection = self.connection.as_deref_mut().ok_or_else(over)?;
+        let done = self.reply.block(block, connection);
+        self.note(done)
     }
 
     /// The body is complete.
     pub(crate) fn complete(&mut self) -> Result<(), Fault> {
-        if !self.sent {
-            self.head_with(b"")?;
-        }
-        match self.owed {
-            Some(owed) if owed > 0 => Err(Fault::Short(owed)),
-            _ => Ok(()),
-        }
+        let connection = self.connection.as_deref_mut().ok_or_else(over)?;
+        let done = self.reply.complete(connection);
+        self.note(done)
     }
 
     /// Writes what waits.
     pub(crate) fn flush(&mut self) -> Result<(), Fault> {
         let written = self.connection()?.flush();
-        self.note(written)
+        self.note(written.map_err(ReplyError::Write))
     }
 
     /// The request's body, after reading until what is available is enough for `satisfied`, or it is complete.
@@ -156,11 +108,11 @@ impl Exchange {
     ) -> PyResult<&mut Body> {
         loop {
             let connection = self.connection()?;
-            let body = &connection.request.body;
+            let body = &connection.wire.request.body;
             if body.complete() || satisfied(body.available()) {
                 break;
             }
-            if connection.request.aborted {
+            if connection.wire.request.aborted {
                 return Err(client_left(
                     "the client went away before its request was complete",
                 ));
@@ -178,7 +130,7 @@ impl Exchange {
                 }
             }
         }
-        let body = &mut self.connection()?.request.body;
+        let body = &mut self.connection()?.wire.request.body;
         if let Some(missing) = body.missing()
             && !satisfied(body.available())
         {
@@ -193,47 +145,15 @@ impl Exchange {
         self.connection.as_deref_mut().ok_or_else(over)
     }
 
-    /// Sends the head, with the first block of the body.
-    fn head_with(&mut self, block: &[u8]) -> Result<(), Fault> {
-        let connection = self.connection.as_deref_mut().ok_or_else(over)?;
-        let head = self.head.as_mut().ok_or_else(unstarted)?;
-        // the empty answer to HEAD tells nothing about the length of the one to GET
-        if let Some(total) = self.total.filter(|&total| total > 0 || !self.head_only) {
-            head.complete_length(total);
-        }
-        self.sent = true;
-        self.head_only |= head.bodiless();
-        self.owed = head.length().filter(|_| !self.head_only);
-        let mut lines = std::mem::take(head.lines());
-        lines.extend_from_slice(b"\r\n");
-        if block.len() > JOINED {
-            let written = connection.stdout(&lines);
-            self.note(written)?;
-            return self.block(block);
-        }
-        let (allowed, connection) = self.allowed(block)?;
-        lines.extend_from_slice(allowed);
-        let written = connection.stdout(&lines);
-        self.note(written)
-    }
-
-    /// The part of a block that may be sent, and where to.
-    fn allowed<'b>(&mut self, block: &'b [u8]) -> Result<(&'b [u8], &mut Connection), Fault> {
-        let mut allowed = if self.head_only { &block[..0] } else { block };
-        if let Some(owed) = &mut self.owed {
-            let room = usize::try_from(*owed).unwrap_or(usize::MAX);
-            if allowed.len() > room {
-                allowed = &allowed[..room];
-                self.overflowed = true;
+    fn note(&mut self, done: Result<(), ReplyError>) -> Result<(), Fault> {
+        done.map_err(|error| match error {
+            ReplyError::Unstarted => unstarted(),
+            ReplyError::Short(owed) => Fault::Short(owed),
+            ReplyError::Write(error) => {
+                self.gone = true;
+                Fault::Gone(error)
             }
-            *owed -= allowed.len() as u64;
-        }
-        Ok((allowed, self.connection()?))
-    }
-
-    fn note(&mut self, written: io::Result<()>) -> Result<(), Fault> {
-        self.gone |= written.is_err();
-        written.map_err(Fault::Gone)
+        })
     }
 }
 

@@ -62,6 +62,27 @@ impl Head {
 
     /// Adds a field.
     pub(crate) fn field(&mut self, name: &str, value: &str) -> Result<(), HeadError> {
+        self.name(name, value)?;
+        append(&mut self.lines, value).ok_or_else(|| wrong_value(name, value))?;
+        self.lines.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+
+    /// Adds a field whose value is bytes.
+    pub(crate) fn field_of_bytes(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
+        let name = String::from_utf8_lossy(name);
+        let text = String::from_utf8_lossy(value);
+        self.name(&name, &text)?;
+        if value.iter().copied().any(is_control) {
+            return Err(wrong_value(&name, &text));
+        }
+        self.lines.extend_from_slice(value);
+        self.lines.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+
+    /// The name of a field, and what its value says to us.
+    fn name(&mut self, name: &str, value: &str) -> Result<(), HeadError> {
         if name.is_empty() || !name.bytes().all(is_token) {
             return Err(HeadError::Name(name.to_owned()));
         }
@@ -75,11 +96,6 @@ impl Head {
         }
         self.lines.extend_from_slice(name.as_bytes());
         self.lines.extend_from_slice(b": ");
-        append(&mut self.lines, value).ok_or_else(|| HeadError::Value {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        })?;
-        self.lines.extend_from_slice(b"\r\n");
         Ok(())
     }
 
@@ -127,6 +143,13 @@ impl fmt::Display for HeadError {
                 write!(f, "Content-Length must be one number, not {value:?}")
             }
         }
+    }
+}
+
+fn wrong_value(name: &str, value: &str) -> HeadError {
+    HeadError::Value {
+        name: name.to_owned(),
+        value: value.to_owned(),
     }
 }
 

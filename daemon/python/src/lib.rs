@@ -1,15 +1,18 @@
-//! The Python adapter: a WSGI application becomes a FastCGI worker.
+//! The Python adapter: a WSGI or ASGI application becomes a FastCGI worker.
 //!
 //! The worker's process is a Python interpreter which loads this extension from a descriptor that the launcher passed on, and calls
 //! [`main`](start). It owns what happens between the listening socket and the application: [`server`] waits for connections and
 //! requests, [`connection`] speaks FastCGI, [`environ`] and [`call`] speak WSGI (PEP 3333), [`exchange`] is the one request
-//! between them. [`helper`] is a thread of its own: it breaks off requests ([`interrupt`]) and shows that the interpreter goes on
+//! between them. For ASGI the waiting is an event loop's ([`asgi`]), for gevent and eventlet a hub's ([`hub`]), and only the wire is ours ([`codec`],
+//! [`scopes`]). [`helper`] is a thread of its own: it breaks off requests ([`interrupt`]) and shows that the interpreter goes on
 //! ([`heartbeat`]). The interpreter's lock is released whenever the process waits. No policy is here: timeouts, queueing and
 //! replacement belong to the relay and the supervisor.
 
 mod arguments;
+mod asgi;
 mod body;
 mod call;
+mod codec;
 mod connection;
 mod control;
 mod descriptor;
@@ -18,14 +21,19 @@ mod exchange;
 mod head;
 mod heartbeat;
 mod helper;
+mod hub;
 mod input;
 mod interrupt;
+mod loops;
+mod reply;
 mod report;
 mod response;
+mod scopes;
 mod server;
 mod start;
 mod stop;
 mod title;
+mod wire;
 
 use pyo3::prelude::*;
 
@@ -33,5 +41,6 @@ use pyo3::prelude::*;
 #[pymodule]
 fn stockade_python(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<codec::Codec>()?;
     module.add_function(wrap_pyfunction!(start::main, module)?)
 }

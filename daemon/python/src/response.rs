@@ -35,8 +35,8 @@ impl StartResponse {
         exc_info: Option<&Bound<'_, PyTuple>>,
     ) -> PyResult<Write> {
         match exc_info {
-            Some(exc_info) if self.0.lock(py).sent() => return Err(raised(exc_info)?),
-            None if self.0.lock(py).started() => {
+            Some(exc_info) if self.0.lock(py).reply().sent() => return Err(raised(exc_info)?),
+            None if self.0.lock(py).reply().started() => {
                 return Err(PyAssertionError::new_err(
                     "start_response was called a second time without exc_info",
                 ));
@@ -44,7 +44,7 @@ impl StartResponse {
             _ => {}
         }
         let head = checked(status, response_headers)?;
-        self.0.lock(py).start(head);
+        self.0.lock(py).reply().start(head);
         Ok(Write(self.0.clone()))
     }
 }
@@ -72,7 +72,7 @@ fn raised(exc_info: &Bound<'_, PyTuple>) -> PyResult<PyErr> {
     Ok(PyErr::from_value(exc_info.get_item(1)?))
 }
 
-fn checked(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Head> {
+pub(crate) fn checked(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Head> {
     let status = status
         .cast::<PyString>()
         .map_err(|_| wrong_type("the status must be str", status))?;

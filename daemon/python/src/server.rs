@@ -24,9 +24,10 @@ use nix::{
 };
 
 use crate::{
-    connection::{Connection, Fate, Stage},
+    connection::Connection,
     control::{Control, Heard},
     stop::Stop,
+    wire::{Fate, Stage},
 };
 
 const LISTENER: u64 = 0;
@@ -205,7 +206,7 @@ impl Server {
             connection.receive()
         };
         match open {
-            Ok(true) if connection.request.stage == Stage::Complete => Ok(Some(connection)),
+            Ok(true) if connection.wire.request.stage == Stage::Complete => Ok(Some(connection)),
             Ok(true) => self.settle_quietly(connection),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.settle_quietly(connection)

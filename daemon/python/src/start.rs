@@ -24,11 +24,13 @@ use pyo3::{
 
 use crate::{
     arguments::Arguments,
+    asgi,
     call::Worker,
     control::Control,
     environ::latin_1,
     heartbeat::Heartbeat,
     helper::Helper,
+    hub,
     interrupt::{self, Interrupts},
     report::Report,
     server::{Server, Wake},
@@ -56,20 +58,47 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
         c"stockade_python.report",
     )?;
     let report = Report::new(report.getattr("write")?.unbind(), pool);
-    let listener = take_listener().map_err(|error| failed("take the listening socket", &error))?;
     set_title(py, &arguments, &report);
+    let hub = match &arguments.hub {
+        Some(name) => Some(hub::patched(py, name)?),
+        None => None,
+    };
     let application = load(py, &arguments)?;
+    if arguments.asgi {
+        return asgi::serve(py, application, &arguments, control);
+    }
+    let base = base_environ(py, &arguments)?;
+    if let Some(module) = hub {
+        return hub::serve(py, &module, application, base, &arguments, control);
+    }
+    serve_requests(
+        py,
+        (application, base),
+        arguments,
+        report,
+        (control, heartbeat),
+    )
+}
+
+/// Serves in threads of the system until the worker is to end; its exit status.
+fn serve_requests(
+    py: Python<'_>,
+    (application, base): (Py<PyAny>, Py<PyDict>),
+    arguments: Arguments,
+    report: Report,
+    (control, heartbeat): (Option<Arc<Control>>, Option<Heartbeat>),
+) -> PyResult<i32> {
+    let listener = take_listener().map_err(|error| failed("take the listening socket", &error))?;
     let (signals, notify) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .map_err(|errno| failed("make a pipe for signals", &errno.into()))?;
     let helped = heartbeat.is_some() || arguments.interrupts;
     let watched = control.clone().filter(|_| !helped);
-    let server = Server::new(listener, signals, watched, arguments.threads)
+    let server = Server::new(listener, signals, watched, arguments.slots)
         .map_err(|error| failed("watch the listening socket", &error))?;
-    let base = base_environ(py, &arguments)?;
     let worker = Arc::new(Worker {
         server,
         application,
-        target: arguments.wsgi,
+        target: arguments.target,
         base,
         mount: arguments.mount,
         report,
@@ -85,7 +114,7 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
         let line = format!("could not tell the supervisor that the worker is ready: {error}");
         worker.report.worker(&line, None, py);
     }
-    if arguments.threads == 1 {
+    if arguments.slots == 1 {
         worker.serve(py);
     } else {
         serve_in_threads(py, &worker)?;
@@ -107,7 +136,13 @@ fn load(py: Python<'_>, arguments: &Arguments) -> PyResult<Py<PyAny>> {
     )?;
     let owner = (arguments.script_user, arguments.script_group);
     let load = loader.getattr("load")?;
-    let application = load.call1((&arguments.wsgi, &arguments.python_path, owner))?;
+    let named = (
+        &arguments.target,
+        &arguments.python_path,
+        owner,
+        arguments.asgi,
+    );
+    let application = load.call1(named)?;
     Ok(application.unbind())
 }
 
@@ -179,7 +214,7 @@ fn base_environ(py: Python<'_>, arguments: &Arguments) -> PyResult<Py<PyDict>> {
     base.set_item("SCRIPT_NAME", latin_1(py, arguments.mount.as_bytes()))?;
     base.set_item("wsgi.version", (1, 0))?;
     base.set_item("wsgi.errors", py.import("sys")?.getattr("stderr")?)?;
-    base.set_item("wsgi.multithread", arguments.threads > 1)?;
+    base.set_item("wsgi.multithread", arguments.slots > 1)?;
     base.set_item("wsgi.multiprocess", true)?;
     base.set_item("wsgi.run_once", false)?;
     base.set_item("wsgi.input_terminated", true)?;

@@ -13,8 +13,9 @@ use super::{
     access, confinement,
     errors::Problem,
     file::{APPLICATIONS, Given, PoolKeys, PoolTable, Spot},
+    python,
     resolve::{LONGEST_SOCKET_PATH, absolute},
-    resolved::{Account, Application, Listen},
+    resolved::{Account, Application, Interface, Listen},
     surroundings::{Found, Surroundings},
     values::{UpstreamAddress, Word},
 };
@@ -28,16 +29,27 @@ pub(super) fn application(
 ) -> Result<Application, Problem> {
     let keys = &pool.keys;
     exactly_one(pool)?;
-    if let Some(wsgi) = &keys.wsgi {
-        refuse(
-            keys,
-            OF_PROGRAMS,
-            "with `wsgi`, whose workers take one request on a connection: remove it",
-        )?;
-        Ok(Application::Wsgi {
-            target: target(wsgi, &python_path(keys, base), base, surroundings)?,
-            interpreter: interpreter(pool, account, base, surroundings)?,
-            python_path: python_path(keys, base),
+    refuse_other_slots(keys)?;
+    if let Some((interface, given)) = python::application(keys) {
+        let key = interface.key();
+        let why =
+            format!("with `{key}`, whose workers take one request on a connection: remove it");
+        refuse(keys, OF_PROGRAMS, &why)?;
+        if interface == Interface::Asgi {
+            let why = "with `asgi`, which has an event loop: remove it";
+            refuse(keys, OF_WSGI, why)?;
+        }
+        if python::has_connections(keys) {
+            let why = "for requests that are no threads of their own: remove it";
+            refuse(keys, OF_SYSTEM_THREADS, why)?;
+        }
+        let folders = python::path(keys, base);
+        Ok(Application::Python {
+            interface,
+            concurrency: python::concurrency(keys),
+            target: python::target(given, &folders, base, surroundings)?,
+            interpreter: python::interpreter(pool, account, base, surroundings)?,
+            python_path: folders,
         })
     } else if let Some(given) = &keys.command {
         refuse(
@@ -62,7 +74,20 @@ pub(super) fn application(
         }
         upstream(given, base).map(Application::Upstream)
     } else {
-        Err(pool.missing("there is no application: set `wsgi`, `command`, `upstream` or `service`"))
+        Err(pool.missing(
+            "there is no application: set `wsgi`, `asgi`, `command`, `upstream` or `service`",
+        ))
+    }
+}
+
+/// A worker's slots are said with `threads` or with `connections`.
+fn refuse_other_slots(keys: &PoolKeys) -> Result<(), Problem> {
+    if python::has_connections(keys) {
+        let why = "here: remove it, or set `connections`, the requests a worker takes at a time";
+        refuse(keys, OF_THREADS, why)
+    } else {
+        let why = "here: set `threads`, the requests a worker takes at a time, or with `wsgi` `concurrency` to \"gevent\"";
+        refuse(keys, OF_EVENT_LOOPS, why)
     }
 }
 
@@ -141,148 +166,20 @@ fn php_variables(keys: &PoolKeys, application: &Application) -> Vec<(String, Str
     variables
 }
 
-/// `module:callable` as it is; a file made absolute, its `:callable` kept.
-fn target(
-    wsgi: &Given<String>,
-    python_path: &[PathBuf],
-    base: &Path,
-    surroundings: &dyn Surroundings,
-) -> Result<String, Problem> {
-    let text = &wsgi.value;
-    let (before, callable) = match text.rsplit_once(':') {
-        Some((before, callable)) => (before, Some(callable)),
-        None => (text.as_str(), None),
-    };
-    let bad_callable = callable.is_some_and(|callable| !dotted_name(callable));
-    if !names_a_file(before, callable) {
-        if callable.is_none() || bad_callable || !dotted_name(before) {
-            return Err(wsgi.spot.wrong(format!(
-                "is {text:?}, but must be a module and a callable, like \"blog.wsgi:application\", or the path of a .wsgi or .py file"
-            )));
-        }
-        return Ok(text.clone());
-    }
-    if bad_callable {
-        return Err(wsgi.spot.wrong(format!(
-            "is {text:?}, but what follows the colon must be the name of a callable, like \"application\""
-        )));
-    }
-    let path = absolute(base, Path::new(before));
-    match surroundings.find(&path) {
-        Ok(Found::Folder) => Err(wsgi.spot.wrong(format!(
-            "is {}, a folder: name the .wsgi or .py file in it",
-            path.display()
-        ))),
-        Err(reason) => Err(wsgi.spot.wrong(format!(
-            "is {}, which cannot be found: {reason}: {}",
-            path.display(),
-            correction(before, python_path, base, surroundings)
-        ))),
-        Ok(Found::File | Found::Program) => Ok(match callable {
-            Some(callable) => format!("{}:{callable}", path.display()),
-            None => path.display().to_string(),
-        }),
-    }
-}
-
-/// What to do about a file that is not there: a module was meant, or the end of its name is missing.
-fn correction(
-    file: &str,
-    python_path: &[PathBuf],
-    base: &Path,
-    surroundings: &dyn Surroundings,
-) -> String {
-    let there = |path: &Path| matches!(surroundings.find(path), Ok(Found::File | Found::Program));
-    let module = file.trim_end_matches(".py").replace('/', ".");
-    let source = format!("{}.py", module.replace('.', "/"));
-    let mut folders = [base]
-        .into_iter()
-        .chain(python_path.iter().map(PathBuf::as_path));
-    if dotted_name(&module) && folders.any(|folder| there(&folder.join(&source))) {
-        return format!("for the module write \"{module}:application\"");
-    }
-    let ends = [".py", ".wsgi"].map(|end| format!("{file}{end}"));
-    match ends
-        .iter()
-        .find(|file| there(&absolute(base, Path::new(file))))
-    {
-        Some(file) => format!("did you mean {file:?}?"),
-        None => "correct the path".to_owned(),
-    }
-}
-
-/// `blog.wsgi:application` is a module, `blog.wsgi` alone cannot be one.
-fn names_a_file(before: &str, callable: Option<&str>) -> bool {
-    before.contains('/')
-        || before.ends_with(".py")
-        || (before.ends_with(".wsgi") && callable.is_none())
-}
-
-fn dotted_name(text: &str) -> bool {
-    text.split('.').all(|name| {
-        name.starts_with(|c: char| c.is_alphabetic() || c == '_')
-            && name.chars().all(|c| c.is_alphanumeric() || c == '_')
-    })
-}
-
-/// The interpreter of `python-home`, which is one or a virtual environment; else python3 from PATH.
-fn interpreter(
-    pool: &PoolTable,
-    account: Option<&Account>,
-    base: &Path,
-    surroundings: &dyn Surroundings,
-) -> Result<PathBuf, Problem> {
-    let Some(given) = &pool.keys.python_home else {
-        return in_path("python3", account, surroundings).ok_or_else(|| {
-            let remedy = pool.keys.wsgi.as_ref().map_or("", |wsgi| {
-                wsgi.spot.place.either(
-                    "name a virtual environment or an interpreter with `python-home`",
-                    "activate a virtual environment",
-                )
-            });
-            pool.missing(format!(
-                "there is no python3 in PATH: install it, or {remedy}"
-            ))
-        });
-    };
-    let home = absolute(base, &given.value);
-    let shown = home.display();
-    match surroundings.find(&home) {
-        Ok(Found::Program) => Ok(home),
-        Ok(Found::Folder) => ["bin/python3", "bin/python"]
-            .iter()
-            .map(|program| home.join(program))
-            .find(|program| matches!(surroundings.find(program), Ok(Found::Program)))
-            .ok_or_else(|| {
-                given.spot.wrong(format!(
-                    "is {shown}, a folder without bin/python3: make it with `python3 -m venv {shown}`, or name an interpreter"
-                ))
-            }),
-        Ok(Found::File) => Err(given.spot.wrong(format!(
-            "is {shown}, which is no program: name a virtual environment or an interpreter"
-        ))),
-        Err(reason) => Err(given.spot.wrong(format!(
-            "is {shown}, which cannot be found: {reason}: make it with `python3 -m venv {shown}`, or name an interpreter"
-        ))),
-    }
-}
-
-fn python_path(keys: &PoolKeys, base: &Path) -> Vec<PathBuf> {
-    keys.python_path
-        .iter()
-        .flat_map(|given| &given.value)
-        .map(|folder| absolute(base, folder.get_ref()))
-        .collect()
-}
-
 /// Whether `key` says anything about a pool that runs what the key `application` says.
 pub(super) fn has_meaning(key: &str, application: &str) -> bool {
     let python = PYTHON.contains(&key);
+    let loops = OF_EVENT_LOOPS.contains(&key);
     match application {
-        "command" => !python,
-        "service" => !python && !OF_REQUESTS.contains(&key),
-        "upstream" => !python && !OF_PROCESSES.contains(&key) && !confinement::KEYS.contains(&key),
+        "command" => !python && !loops,
+        "service" => !python && !loops && !OF_REQUESTS.contains(&key),
+        "upstream" => {
+            !python && !loops && !OF_PROCESSES.contains(&key) && !confinement::KEYS.contains(&key)
+        }
         "wsgi" => !OF_PROGRAMS.contains(&key),
+        "asgi" => ![OF_PROGRAMS, OF_THREADS, OF_WSGI, OF_SYSTEM_THREADS]
+            .concat()
+            .contains(&key),
         _ => true,
     }
 }
@@ -301,11 +198,20 @@ const PYTHON: &[&str] = &[
     "python-home",
     "python-path",
     "mount",
+    "concurrency",
     "interrupt-timeout",
     "deadlock-timeout",
     "script-user",
     "script-group",
 ];
+/// Keys of applications that serve many requests in one thread.
+const OF_EVENT_LOOPS: &[&str] = &["connections"];
+/// Keys of WSGI applications alone.
+const OF_WSGI: &[&str] = &["concurrency"];
+/// Keys of requests in threads of the system.
+const OF_SYSTEM_THREADS: &[&str] = &["interrupt-timeout", "deadlock-timeout"];
+/// Keys of all others.
+const OF_THREADS: &[&str] = &["threads"];
 /// Keys of programs that speak FastCGI by themselves.
 const OF_PROGRAMS: &[&str] = &["multiplex"];
 /// Keys about requests and where they come from.
@@ -485,7 +391,7 @@ fn remedy(name: &str) -> String {
 
 /// The program of this name in the first folder of our own PATH that has it, and that `account` may enter: root's may begin with
 /// folders that are root's alone. When it may enter none of them, the first.
-fn in_path(
+pub(super) fn in_path(
     name: &str,
     account: Option<&Account>,
     surroundings: &dyn Surroundings,

@@ -18,7 +18,11 @@ pub(super) fn bytes(
     surroundings: &dyn Surroundings,
 ) -> Result<Bytes, Problem> {
     Ok(Bytes {
-        request_buffering: value(keys.request_buffering.as_ref(), |given| *given, true),
+        request_buffering: value(
+            keys.request_buffering.as_ref(),
+            |given| *given,
+            keys.asgi.is_none(),
+        ),
         request_buffer_size: size(keys.request_buffer_size.as_ref(), 64 << 10),
         spool_dir: spool_dir(keys, base, surroundings)?,
         spool_limit: value(keys.spool_limit.as_ref(), |given| given.0, Some(1 << 30)),

@@ -20,7 +20,7 @@ use super::{
         Spot,
     },
     resolve::{self, absolute},
-    resolved::{Config, Listen},
+    resolved::{Config, Interface, Listen},
     subtables::ReloadKeys,
     surroundings::Surroundings,
     values::{Environment, HttpListen, Mode, Pattern, Period, Whole, Word},
@@ -55,7 +55,7 @@ pub struct Run {
 #[derive(Clone, Debug)]
 pub enum Target {
     /// `module:callable` or a file.
-    Wsgi(String),
+    Python(Interface, String),
     /// A FastCGI program and its arguments.
     Command(Vec<String>),
 }
@@ -112,8 +112,11 @@ fn pool(run: &Run, surroundings: &dyn Surroundings) -> PoolTable {
         ..PoolKeys::default()
     };
     match &run.target {
-        Target::Wsgi(target) => {
-            keys.wsgi = given("TARGET", target.clone());
+        Target::Python(interface, target) => {
+            match interface {
+                Interface::Wsgi => keys.wsgi = given("TARGET", target.clone()),
+                Interface::Asgi => keys.asgi = given("TARGET", target.clone()),
+            }
             keys.python_path = given("python-path", vec![Spanned::new(0..0, run.folder.clone())]);
             keys.python_home = surroundings
                 .variable("VIRTUAL_ENV")
@@ -138,7 +141,7 @@ fn pool(run: &Run, surroundings: &dyn Surroundings) -> PoolTable {
 /// Sources of Python below the folder; of a program, whatever is there.
 fn reload(run: &Run) -> Option<Given<ReloadKeys>> {
     let files = match run.target {
-        Target::Wsgi(_) => "**/*.py",
+        Target::Python(..) => "**/*.py",
         Target::Command(_) => "**/*",
     };
     let pattern = Spanned::new(0..0, Pattern(files.to_owned()));
@@ -204,7 +207,7 @@ fn user_of(run: &Run, surroundings: &dyn Surroundings) -> String {
 fn file_of(run: &Run, surroundings: &dyn Surroundings) -> PathBuf {
     match &run.target {
         Target::Command(_) => run.folder.clone(),
-        Target::Wsgi(target) => {
+        Target::Python(_, target) => {
             let (before, _) = target.rsplit_once(':').unwrap_or((target, ""));
             let module = before.replace('.', "/");
             [before.to_owned(), format!("{module}.py"), module]
@@ -219,7 +222,7 @@ fn file_of(run: &Run, surroundings: &dyn Surroundings) -> PathBuf {
 /// What the pool is called: after the module, file or program.
 fn name(target: &Target) -> String {
     let text = match target {
-        Target::Wsgi(target) => target
+        Target::Python(_, target) => target
             .rsplit_once(':')
             .map_or(target.as_str(), |(before, _)| before),
         Target::Command(words) => words.first().map_or("", String::as_str),

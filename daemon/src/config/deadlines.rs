@@ -7,6 +7,7 @@ use stockade_policy::Limit;
 use super::{
     errors::Problem,
     file::PoolKeys,
+    python,
     resolve::{limit, period, value},
     resolved::Deadlines,
 };
@@ -27,9 +28,9 @@ pub(super) fn deadlines(keys: &PoolKeys) -> Result<Deadlines, Problem> {
             "is less than a second, for which a healthy worker may be kept waiting on a busy machine: write a time like \"60s\"",
         ));
     }
-    // other programs have no interpreter whose lock could be asked for
-    let python = keys.wsgi.is_some();
-    let deadlock = Limit(python.then_some(DEADLOCK));
+    // other programs have no interpreter whose lock could be asked for, and an event loop that is held up need not hold it
+    let threaded = keys.wsgi.is_some() && !python::has_connections(keys);
+    let deadlock = Limit(threaded.then_some(DEADLOCK));
     Ok(Deadlines {
         response_timeout: limit(keys.response_timeout.as_ref(), Duration::from_secs(60)),
         total_timeout: value(keys.total_timeout.as_ref(), |given| *given, Limit::OFF),

@@ -18,7 +18,7 @@ use super::{
     confinement::{CoreSize, PathOrOff, Priority},
     errors::{Fault, Place, Problem, Problems},
     given::wrong,
-    resolved::{AccessLog, Listen, LogLevel, Stderr},
+    resolved::{AccessLog, Concurrency, Listen, LogLevel, Stderr},
     sizes::{Ceiling, Size},
     start::{DisplayName, StopSignal},
     strangers,
@@ -167,11 +167,14 @@ keys! {
         listen_backlog = "listen-backlog": Whole<1, 2_147_483_647>,
         allowed_clients = "allowed-clients": Vec<Spanned<Network>>,
         wsgi = "wsgi": String,
+        asgi = "asgi": String,
         command = "command": Vec<Spanned<Word>>,
         upstream = "upstream": Vec<Spanned<UpstreamAddress>>,
         service = "service": Vec<Spanned<Word>>,
         processes = "processes": Whole<1, 10_000>,
         threads = "threads": Whole<1, 1_000>,
+        connections = "connections": Whole<1, 10_000>,
+        concurrency = "concurrency": Concurrency,
         multiplex = "multiplex": bool,
         user = "user": String,
         group = "group": String,
@@ -238,8 +241,8 @@ keys! {
     }
     subtables: { scale = "scale": ScaleKeys, reload = "reload": ReloadKeys, cgroup = "cgroup": CgroupKeys, }
     later:
-        "asgi" "parameters"
-        "concurrency" "connections" "preload" "warm-up" "refork-after"
+        "parameters"
+        "preload" "warm-up" "refork-after"
         "stack-size" "switch-interval"
         "send-buffer-size" "receive-buffer-size"
 }
@@ -462,7 +465,7 @@ pub(super) fn refuse_strangers(
 }
 
 /// Of these a pool sets exactly one.
-pub(super) const APPLICATIONS: &[&str] = &["wsgi", "command", "upstream", "service"];
+pub(super) const APPLICATIONS: &[&str] = &["wsgi", "asgi", "command", "upstream", "service"];
 const TABLES: &[&str] = &["include", "daemon", "defaults", "pool", "shim"];
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

@@ -28,6 +28,7 @@ mod given;
 mod include;
 mod logging;
 mod print;
+mod python;
 mod renewal;
 mod resolve;
 mod rooted;

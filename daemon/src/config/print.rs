@@ -14,8 +14,8 @@ use super::{
     confinement::{self, Paths},
     file::{File, PoolTable, ShimTable, Spot},
     resolved::{
-        AccessLog, Application, Bytes, CgroupLimits, Config, Daemon, Destination, Listen, LogLevel,
-        Logging, Pool, Route, Scale, Shim, Stderr,
+        AccessLog, Application, Bytes, CgroupLimits, Config, Daemon, Destination, Interface,
+        Listen, LogLevel, Logging, Pool, Route, Scale, Shim, Stderr,
     },
     surroundings::Surroundings,
 };
@@ -203,11 +203,12 @@ pub(super) fn entries(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry
 
 fn of_application(pool: &Pool) -> Vec<Entry> {
     let none = || (None, None, None);
-    let (wsgi, python_home, python_path) = match &pool.application {
-        Application::Wsgi {
+    let (python, python_home, python_path) = match &pool.application {
+        Application::Python {
             target,
             interpreter,
             python_path,
+            ..
         } => {
             let folders = python_path.iter().filter_map(|folder| path(folder));
             (
@@ -220,7 +221,7 @@ fn of_application(pool: &Pool) -> Vec<Entry> {
     };
     let (mut command, mut upstream, mut service) = none();
     match &pool.application {
-        Application::Wsgi { .. } => {}
+        Application::Python { .. } => {}
         Application::Command(words) => command = strings(words),
         Application::Upstream(addresses) => upstream = strings(addresses),
         Application::Service(words) => service = strings(words),
@@ -231,7 +232,11 @@ fn of_application(pool: &Pool) -> Vec<Entry> {
         &pool.mount
     };
     vec![
-        ("wsgi", wsgi),
+        (
+            "wsgi",
+            python.clone().filter(|_| pool.application.key() == "wsgi"),
+        ),
+        ("asgi", python.filter(|_| pool.application.key() == "asgi")),
         ("command", command),
         ("upstream", upstream),
         ("service", service),
@@ -239,6 +244,29 @@ fn of_application(pool: &Pool) -> Vec<Entry> {
         ("python-path", python_path),
         ("mount", string(mount)),
     ]
+}
+
+/// Its slots are said with `connections`.
+fn has_connections(application: &Application) -> bool {
+    matches!(
+        application,
+        Application::Python {
+            interface,
+            concurrency,
+            ..
+        } if *interface == Interface::Asgi || concurrency.hub().is_some()
+    )
+}
+
+fn concurrency(application: &Application) -> Option<Value> {
+    match application {
+        Application::Python {
+            interface: Interface::Wsgi,
+            concurrency,
+            ..
+        } => string(concurrency.hub().unwrap_or("thread")),
+        _ => None,
+    }
 }
 
 fn of_sockets(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry> {
@@ -276,12 +304,18 @@ fn of_processes(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry> {
         let value = pool.environment.get(name);
         string(value.map_or("off", String::as_str)).filter(|_| !pool.start.borrowed.contains(name))
     };
+    let has_connections = has_connections(&pool.application);
     vec![
         (
             "processes",
             number(pool.processes).filter(|_| pool.scale.is_none()),
         ),
-        ("threads", number(pool.threads)),
+        ("concurrency", concurrency(&pool.application)),
+        ("threads", number(pool.threads).filter(|_| !has_connections)),
+        (
+            "connections",
+            number(pool.threads).filter(|_| has_connections),
+        ),
         ("multiplex", Some(Value::Boolean(pool.multiplex))),
         ("user", account.and_then(name)),
         ("group", group),

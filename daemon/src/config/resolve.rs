@@ -13,7 +13,7 @@ use super::{
     accounts, bytes, cgroup, clients, deadlines,
     errors::{Fault, Place, Problem, Problems},
     file::{DaemonKeys, File, Given, PoolKeys, PoolTable},
-    logging, renewal,
+    logging, python, renewal,
     resolved::{Account, Application, Config, Daemon, Listen, LogLevel, Pool, Wear},
     scale, shim,
     surroundings::Surroundings,
@@ -255,9 +255,12 @@ fn listen_backlog(keys: &PoolKeys) -> i32 {
 }
 
 fn threads(keys: &PoolKeys, application: &Application) -> u32 {
+    if python::has_connections(keys) {
+        return value(keys.connections.as_ref(), |given| given.0, CONNECTIONS);
+    }
     let default = match application {
         Application::Upstream(_) => UPSTREAM_THREADS,
-        Application::Wsgi { .. } | Application::Command(_) | Application::Service(_) => 1,
+        Application::Python { .. } | Application::Command(_) | Application::Service(_) => 1,
     };
     value(keys.threads.as_ref(), |given| given.0, default)
 }
@@ -429,6 +432,8 @@ pub(super) fn period(given: Option<&Given<Period>>, default: Duration) -> Durati
 
 /// As many as go to the relay in one message.
 const MOST_ADDRESSES: usize = 32;
+/// Requests at a time that a worker with an event loop gets, where nothing is said.
+const CONNECTIONS: u32 = 100;
 /// Requests at a time that an address of an upstream gets, where nothing is said.
 const UPSTREAM_THREADS: u32 = 32;
 /// To ask whether an upstream is back costs one connection.

@@ -96,7 +96,7 @@ pub struct Pool {
     pub scale: Option<Scale>,
     /// How workers are replaced.
     pub renewal: Renewal,
-    /// `threads`: slots per worker, or per address of an upstream.
+    /// `threads` or `connections`: slots per worker, or per address of an upstream.
     pub threads: u32,
     /// `multiplex`.
     pub multiplex: bool,
@@ -353,8 +353,12 @@ pub struct SocketOwner {
 /// What a pool runs: exactly one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Application {
-    /// `wsgi`: through the adapter.
-    Wsgi {
+    /// `wsgi` or `asgi`: through the adapter.
+    Python {
+        /// Which of them.
+        interface: Interface,
+        /// `concurrency`.
+        concurrency: Concurrency,
         /// `module:callable` or a path (made absolute) to a .wsgi or .py file, with `:callable` or not.
         target: String,
         /// The interpreter: of `python-home`, else python3 from PATH; absolute.
@@ -368,6 +372,50 @@ pub enum Application {
     Upstream(Vec<Listen>),
     /// `service`: a program that gets no requests; words as in `command`.
     Service(Vec<String>),
+}
+
+/// How a Python application is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interface {
+    /// `wsgi`: PEP 3333.
+    Wsgi,
+    /// `asgi`: the ASGI specification, version 3.0.
+    Asgi,
+}
+
+/// `concurrency`: how a WSGI worker has several requests at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Concurrency {
+    /// `threads` of the system.
+    Thread,
+    /// Greenlets of gevent.
+    Gevent,
+    /// Greenlets of eventlet.
+    Eventlet,
+}
+
+impl Concurrency {
+    /// The hub of the greenlets; none: there are none.
+    #[must_use]
+    pub const fn hub(self) -> Option<&'static str> {
+        match self {
+            Self::Thread => None,
+            Self::Gevent => Some("gevent"),
+            Self::Eventlet => Some("eventlet"),
+        }
+    }
+}
+
+impl Interface {
+    /// The key that says it.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Wsgi => "wsgi",
+            Self::Asgi => "asgi",
+        }
+    }
 }
 
 /// The kinds of pools between which a reload cannot change.
@@ -386,7 +434,7 @@ impl Application {
     #[must_use]
     pub const fn key(&self) -> &'static str {
         match self {
-            Self::Wsgi { .. } => "wsgi",
+            Self::Python { interface, .. } => interface.key(),
             Self::Command(_) => "command",
             Self::Upstream(_) => "upstream",
             Self::Service(_) => "service",
@@ -397,7 +445,7 @@ impl Application {
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match self {
-            Self::Wsgi { .. } | Self::Command(_) => Kind::Workers,
+            Self::Python { .. } | Self::Command(_) => Kind::Workers,
             Self::Upstream(_) => Kind::Upstream,
             Self::Service(_) => Kind::Service,
         }

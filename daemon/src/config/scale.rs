@@ -17,7 +17,7 @@ pub(super) fn scale(
     cores: u32,
 ) -> Result<(u32, Option<Scale>), Problem> {
     let default = match application {
-        Application::Wsgi { .. } | Application::Command(_) => {
+        Application::Python { .. } | Application::Command(_) => {
             cores.saturating_mul(2).saturating_add(1)
         }
         // a process for each address

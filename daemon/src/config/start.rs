@@ -213,7 +213,7 @@ fn stop_signal(keys: &PoolKeys, application: &Application) -> Result<Signal, Pro
         return Ok(Signal::SIGTERM);
     };
     let signal = given.value.0;
-    let adapter = matches!(application, Application::Wsgi { .. });
+    let adapter = matches!(application, Application::Python { .. });
     if adapter && !matches!(signal, Signal::SIGTERM | Signal::SIGINT) {
         if !given.spot.own() {
             return Ok(Signal::SIGTERM);
@@ -233,7 +233,7 @@ fn script_owner(
 ) -> Result<(Option<u32>, Option<u32>), Problem> {
     let user = accounts::owner(keys.script_user.as_ref(), surroundings)?;
     let group = accounts::owning_group(keys.script_group.as_ref(), surroundings)?;
-    let Application::Wsgi { target, .. } = application else {
+    let Application::Python { target, .. } = application else {
         return Ok((None, None));
     };
     let spots = [
@@ -247,9 +247,10 @@ fn script_owner(
         if !spot.own() {
             return Ok((None, None));
         }
-        return Err(spot.wrong(
-            "is about the file of an application, but `wsgi` names a module: name its file with `wsgi`, or remove this",
-        ));
+        let key = application.key();
+        return Err(spot.wrong(format!(
+            "is about the file of an application, but `{key}` names a module: name its file with `{key}`, or remove this"
+        )));
     }
     Ok((user, group))
 }

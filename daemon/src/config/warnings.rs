@@ -109,14 +109,16 @@ fn out_of_reach(pool: &Pool, place: &Place, surroundings: &dyn Surroundings) -> 
     );
     let mut files: Vec<(&'static str, &Path)> = Vec::new();
     match &pool.application {
-        Application::Wsgi {
+        Application::Python {
+            interface,
             target,
             interpreter,
             python_path,
+            ..
         } => {
             files.push(("python-home", interpreter));
             let (file, _) = target.rsplit_once(':').unwrap_or((target, ""));
-            files.push(("wsgi", Path::new(file)));
+            files.push((interface.key(), Path::new(file)));
             files.extend(python_path.iter().map(|folder| ("python-path", &**folder)));
         }
         Application::Command(words) => files.extend(program("command", words)),

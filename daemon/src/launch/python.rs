@@ -5,7 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{resolved::Deadlines, start::Start};
+use crate::config::{
+    resolved::{Concurrency, Interface, Pool},
+    start::Start,
+};
 
 /// What the interpreter runs.
 const BOOTSTRAP: &str = include_str!("bootstrap.py");
@@ -14,28 +17,41 @@ const BOOTSTRAP: &str = include_str!("bootstrap.py");
 /// milliseconds.
 #[must_use]
 pub fn arguments(
+    interface: Interface,
+    concurrency: Concurrency,
     interpreter: &Path,
     target: &str,
     python_path: &[PathBuf],
-    threads: u32,
-    mount: &str,
-    deadlines: &Deadlines,
+    keys: &Pool,
 ) -> Vec<String> {
+    let slots = match (interface, concurrency) {
+        (Interface::Wsgi, Concurrency::Thread) => "threads",
+        (Interface::Asgi, _) | (_, Concurrency::Gevent | Concurrency::Eventlet) => "connections",
+    };
     let mut arguments = vec![
         interpreter.to_string_lossy().into_owned(),
         "-c".to_owned(),
         BOOTSTRAP.to_owned(),
-        format!("wsgi={target}"),
-        format!("threads={threads}"),
-        format!("mount={mount}"),
+        format!("{}={target}", interface.key()),
+        format!("{slots}={}", keys.threads),
+        format!("mount={}", keys.mount),
     ];
     for (name, limit) in [
-        ("interrupt-timeout", deadlines.interrupt_timeout),
-        ("deadlock-timeout", deadlines.deadlock_timeout),
+        ("interrupt-timeout", keys.deadlines.interrupt_timeout),
+        ("deadlock-timeout", keys.deadlines.deadlock_timeout),
     ] {
         if let Some(limit) = limit.0 {
             arguments.push(format!("{name}={}", limit.as_millis()));
         }
+    }
+    if let Some(hub) = concurrency.hub() {
+        arguments.push(format!("concurrency={hub}"));
+    }
+    if !keys.shutdown_timeout.is_zero() {
+        arguments.push(format!(
+            "shutdown-timeout={}",
+            keys.shutdown_timeout.as_millis().max(1)
+        ));
     }
     arguments.extend(
         python_path
@@ -58,46 +74,4 @@ pub fn of_start(start: &Start) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use stockade_policy::Limit;
-
-    use super::*;
-
-    #[test]
-    fn the_interpreter_comes_first_and_the_keys_behind_the_bootstrap() {
-        let path = [PathBuf::from("/srv/blog"), PathBuf::from("/srv/lib")];
-        let arguments = arguments(
-            Path::new("/venv/bin/python3"),
-            "blog.wsgi",
-            &path,
-            4,
-            "/shop",
-            &Deadlines {
-                response_timeout: Limit::OFF,
-                total_timeout: Limit::OFF,
-                connect_timeout: Duration::from_secs(1),
-                socket_timeout: Limit::OFF,
-                interrupt_timeout: Limit::OFF,
-                deadlock_timeout: Limit::of(Duration::from_secs(60)),
-            },
-        );
-        assert_eq!(arguments[..2], ["/venv/bin/python3", "-c"]);
-        assert!(arguments[2].contains("STOCKADE_ADAPTER_FD"));
-        assert_eq!(
-            arguments[3..],
-            [
-                "wsgi=blog.wsgi",
-                "threads=4",
-                "mount=/shop",
-                "deadlock-timeout=60000",
-                "python-path=/srv/blog",
-                "python-path=/srv/lib"
-            ]
-        );
-    }
 }

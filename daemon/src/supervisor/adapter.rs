@@ -19,10 +19,10 @@ const INSTALLED: &str = "/usr/lib/stockade";
 pub(super) struct Adapter(Option<File>);
 
 impl Adapter {
-    /// Opens it when one of `pools` is a WSGI application and it is not open: from beside our own executable, else from
+    /// Opens it when one of `pools` is a Python application and it is not open: from beside our own executable, else from
     /// where it is installed.
     pub(super) fn open_for(&mut self, pools: &[Pool]) -> Result<(), SupervisorError> {
-        let needs = |pool: &&Pool| matches!(pool.application, Application::Wsgi { .. });
+        let needs = |pool: &&Pool| matches!(pool.application, Application::Python { .. });
         let Some(pool) = pools.iter().find(needs) else {
             return Ok(());
         };

@@ -271,7 +271,7 @@ impl PoolRecord {
                     multiplexes: keys.multiplex,
                     backoff: keys.backoff,
                 }),
-                Application::Wsgi { .. } | Application::Command(_) | Application::Service(_) => {
+                Application::Python { .. } | Application::Command(_) | Application::Service(_) => {
                     None
                 }
             },

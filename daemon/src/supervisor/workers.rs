@@ -368,7 +368,7 @@ impl Order<'_> {
             let entrance = leaf.entrance().map_err(step("open its cgroup"))?;
             descriptors.push((Slot::Cgroup, entrance));
         }
-        if matches!(self.keys.application, Application::Wsgi { .. }) {
+        if matches!(self.keys.application, Application::Python { .. }) {
             let adapter = self.adapter.descriptor();
             descriptors.push((
                 Slot::Adapter,
@@ -388,18 +388,20 @@ impl Order<'_> {
         let keys = &*self.keys;
         let title = &keys.start.display_name;
         let (program, arguments) = match &keys.application {
-            Application::Wsgi {
+            Application::Python {
+                interface,
+                concurrency,
                 target,
                 interpreter,
                 python_path,
             } => {
                 let mut arguments = python::arguments(
+                    *interface,
+                    *concurrency,
                     interpreter,
                     target,
                     python_path,
-                    keys.threads,
-                    &keys.mount,
-                    &keys.deadlines,
+                    keys,
                 );
                 arguments.extend(python::of_start(&keys.start));
                 (interpreter.clone(), arguments)

@@ -116,7 +116,7 @@ fn base_read(
         }
         add(path);
     }
-    if let Application::Wsgi { interpreter, .. } = application {
+    if let Application::Python { interpreter, .. } = application {
         // bin/python3 of an environment, and of the installation that it is made from
         let installations = [
             Some(interpreter.clone()),
@@ -134,10 +134,11 @@ fn base_read(
 /// Files and folders that the application consists of, as far as the configuration names them.
 pub(super) fn of_application(application: &Application) -> Vec<PathBuf> {
     match application {
-        Application::Wsgi {
+        Application::Python {
             target,
             interpreter,
             python_path,
+            ..
         } => {
             let (file, _) = target.rsplit_once(':').unwrap_or((target, ""));
             // Python puts a script's folder first in its path

@@ -6,12 +6,12 @@ use super::Imagined;
 use crate::config::{
     Run, Target,
     command_line::without_file,
-    resolved::{Account, Application, Config, Destination, Listen, SocketOwner},
+    resolved::{Account, Application, Config, Destination, Interface, Listen, SocketOwner},
 };
 
 fn run(target: &str) -> Run {
     Run {
-        target: Target::Wsgi(target.to_owned()),
+        target: Target::Python(Interface::Wsgi, target.to_owned()),
         listen: "127.0.0.1:8000".parse().unwrap(),
         processes: None,
         threads: Some(3),
@@ -47,7 +47,7 @@ fn an_application_becomes_a_pool_behind_the_shim() {
         ("app", 5, 3)
     );
     assert_eq!(pool.home, PathBuf::from("/srv/blog"));
-    let Application::Wsgi {
+    let Application::Python {
         target,
         python_path,
         ..
@@ -93,7 +93,7 @@ fn root_runs_nothing_as_root() {
 fn an_active_virtual_environment_is_used() {
     let machine = Imagined::blog().with("VIRTUAL_ENV", "/srv/blog/venv");
     let config = without_file(&run("blog.wsgi:application"), &machine).unwrap();
-    let Application::Wsgi { interpreter, .. } = &config.pools[0].application else {
+    let Application::Python { interpreter, .. } = &config.pools[0].application else {
         panic!("{config:?}");
     };
     assert_eq!(interpreter, &PathBuf::from("/srv/blog/venv/bin/python"));

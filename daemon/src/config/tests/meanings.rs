@@ -15,8 +15,8 @@ use crate::config::{
     access_log::Format,
     errors::Place,
     resolved::{
-        AccessLog, Account, Application, Bytes, CgroupLimits, Config, Daemon, Deadlines, Listen,
-        LogLevel, Logging, Pool, Renewal, SocketOwner, Stderr, Wear,
+        AccessLog, Account, Application, Bytes, CgroupLimits, Concurrency, Config, Daemon,
+        Deadlines, Interface, Listen, LogLevel, Logging, Pool, Renewal, SocketOwner, Stderr, Wear,
     },
 };
 
@@ -51,6 +51,16 @@ fn account(name: &str, id: u32, groups: &[u32], home: &str) -> Account {
     }
 }
 
+fn default_application() -> Application {
+    Application::Python {
+        interface: Interface::Wsgi,
+        concurrency: Concurrency::Thread,
+        target: "blog.wsgi:application".to_owned(),
+        interpreter: PathBuf::from("/opt/bin/python3"),
+        python_path: Vec::new(),
+    }
+}
+
 #[test]
 fn everything_has_a_default() {
     let expected = Config {
@@ -74,11 +84,7 @@ fn default_pool() -> Pool {
         },
         listen_backlog: 4096,
         allowed_clients: networks(&["127.0.0.0/8", "::1/128"]),
-        application: Application::Wsgi {
-            target: "blog.wsgi:application".to_owned(),
-            interpreter: PathBuf::from("/opt/bin/python3"),
-            python_path: Vec::new(),
-        },
+        application: default_application(),
         mount: String::new(),
         processes: 5,
         scale: None,
@@ -287,7 +293,7 @@ fn defaults_are_for_pools_that_say_nothing() {
     };
     assert_eq!((admin.processes, forms.processes), (1, 3));
     assert_eq!(admin.graceful_timeout, Limit::of(Duration::from_secs(25)));
-    assert!(matches!(admin.application, Application::Wsgi { .. }));
+    assert!(matches!(admin.application, Application::Python { .. }));
     assert_eq!(
         forms.application,
         Application::Command(vec!["/usr/bin/php-cgi".to_owned()])
@@ -323,7 +329,7 @@ fn the_application_is_found_in_its_home() {
         ("wsgi = \"/srv/blog/app.py\"", "/srv/blog/app.py"),
         ("wsgi = \"app:make\"\nhome = \"/srv/blog\"", "app:make"),
     ] {
-        let Application::Wsgi { target, .. } = running(keys).application else {
+        let Application::Python { target, .. } = running(keys).application else {
             panic!("{keys}");
         };
         assert_eq!(target, expected);
@@ -349,7 +355,7 @@ fn python_is_an_environment_or_an_interpreter() {
         let keys = format!(
             "home = \"/srv/blog\"\npython-home = {home:?}\npython-path = [\"lib\", \"/opt\"]"
         );
-        let Application::Wsgi {
+        let Application::Python {
             interpreter,
             python_path,
             ..

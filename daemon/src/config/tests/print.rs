@@ -220,7 +220,8 @@ fn it_has_every_key() {
         assert_eq!(set(CgroupKeys::KEYS), keys(limits));
         // what has a meaning has a value, but for the other applications
         for (key, value) in print::entries(pool, &machine) {
-            let other = ["wsgi", "command", "upstream", "service"].contains(&key);
+            let other = ["wsgi", "asgi", "command", "upstream", "service"].contains(&key)
+                || ["threads", "connections"].contains(&key);
             let absent = ["socket-user", "socket-group", "socket-mode"].contains(&key)
                 || ["allowed-clients", "user", "group"].contains(&key)
                 // inherited

@@ -2,7 +2,8 @@
 
 use super::{Imagined, read};
 use crate::config::{
-    Run, Target, command_line::without_file, surroundings::User, warnings::warnings,
+    Run, Target, command_line::without_file, resolved::Interface, surroundings::User,
+    warnings::warnings,
 };
 
 /// The warnings about a pool `blog` with these keys.
@@ -182,7 +183,7 @@ fn a_file_that_its_account_may_not_use() {
 fn a_command_is_told_in_the_words_of_a_command() {
     let machine = Imagined::root().without("stockade");
     let run = Run {
-        target: Target::Wsgi("blog:application".to_owned()),
+        target: Target::Python(Interface::Wsgi, "blog:application".to_owned()),
         listen: "127.0.0.1:8000".parse().unwrap(),
         processes: None,
         threads: None,

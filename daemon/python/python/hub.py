@@ -1,0 +1,279 @@
+"""Serves a WSGI application in greenlets of gevent or eventlet. The wire is the extension's (`Codec`); sockets, threads and waiting are Python's
+own, which the hub has replaced before the application was imported: a thread here is a greenlet.
+"""
+
+import io
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+
+from stockade_python import Codec
+from stockade_python.report import write as report
+from stockade_python.serving import exit_status, name_in_reports, take_listener
+
+READ = 64 * 1024
+# a body this long is written as it is
+SMALL = 64 * 1024
+
+
+def patch(hub):
+    """Replaces what waits in Python's library; before anything of the application is imported."""
+    try:
+        if hub == "gevent":
+            from gevent import monkey
+
+            monkey.patch_all()
+        else:
+            import eventlet
+
+            eventlet.monkey_patch()
+    except ImportError as error:
+        sys.stderr.write(
+            "could not use concurrency = \"%s\": %s\nremedy: install it with `%s -m pip install %s`\n"
+            % (hub, error, sys.executable, hub)
+        )
+        raise SystemExit(5)
+
+
+class Body(io.RawIOBase):
+    """`wsgi.input`, unbuffered."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.rest = b""
+        self.more = True
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        while not self.rest and self.more:
+            self.rest, self.more = self.connection.codec.body()
+            if not self.rest and self.more and not self.connection.receive():
+                raise OSError("the client went away before its request was complete")
+        count = min(len(buffer), len(self.rest))
+        buffer[:count] = self.rest[:count]
+        self.rest = self.rest[count:]
+        return count
+
+
+class Connection:
+    """One connection of the relay, and the request that it carries."""
+
+    def __init__(self, worker, sock):
+        self.worker = worker
+        self.sock = sock
+        self.codec = Codec(worker.environs, worker.connections)
+        self.begun = False
+        self.gone = False
+
+    def serve(self):
+        try:
+            while not self.begun and self.receive():
+                if self.begun:
+                    self.begun = False
+                    self.answer()
+                self.flush()
+                if self.codec.fate != "keep" or self.worker.stopping:
+                    break
+            if self.codec.fate == "linger":
+                self.linger()
+        # the peer left, or does not speak FastCGI
+        except OSError:
+            pass
+        finally:
+            self.worker.open.discard(self)
+            self.close()
+
+    def close(self):
+        try:
+            # other processes (forked by the application) may hold it too
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.sock.close()
+
+    def receive(self):
+        """False: the peer closed."""
+        self.flush()
+        data = self.sock.recv(READ)
+        self.begun = self.codec.feed(data) or self.begun
+        return bool(data) and not self.codec.aborted
+
+    def flush(self):
+        outgoing = self.codec.outgoing()
+        if outgoing is not None:
+            try:
+                self.sock.sendall(outgoing)
+            except OSError:
+                self.gone = True
+                raise
+
+    def linger(self):
+        self.sock.shutdown(socket.SHUT_WR)
+        while True:
+            data = self.sock.recv(READ)
+            if not data or not self.codec.dropped(len(data)):
+                return
+
+    def answer(self):
+        environ = self.codec.request()
+        if environ is None:
+            return
+        self.worker.running += 1
+        try:
+            self.run(environ)
+        except BaseException as error:
+            # that the client left is no fault of the application
+            if not (self.gone and isinstance(error, OSError)):
+                self.say(environ, "exception", error)
+            status = exit_status(error)
+            if status is not None:
+                self.worker.stop(status)
+            self.fail(environ)
+        finally:
+            self.worker.running -= 1
+            self.worker.news.set()
+        if self.codec.overflowed:
+            self.say(environ, "the response's body is longer than its Content-Length, the rest is dropped")
+
+    def run(self, environ):
+        codec = self.codec
+        environ["wsgi.input"] = io.BufferedReader(Body(self), READ)
+
+        def start_response(status, headers, exc_info=None, /):
+            try:
+                if exc_info is not None and codec.sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info_given, exc_info = exc_info is not None, None
+            if codec.started and not exc_info_given:
+                raise AssertionError("start_response was called a second time without exc_info")
+            codec.start_response(status, headers)
+            return write
+
+        def write(data, /):
+            codec.send(data, True)
+            self.flush()
+
+        blocks = self.worker.application(environ, start_response)
+        try:
+            if type(blocks) in (list, tuple):
+                codec.announce(sum(len(block) for block in blocks))
+            whole = type(blocks) in (list, tuple) and sum(map(len, blocks)) <= SMALL
+            for block in blocks:
+                if block:
+                    codec.send(block, True)
+                    if not whole:
+                        self.flush()
+            codec.send(b"", False)
+        finally:
+            close = getattr(blocks, "close", None)
+            if close is not None:
+                close()
+
+    def fail(self, environ):
+        """The application did not complete its response."""
+        codec = self.codec
+        if codec.complete:
+            return
+        if codec.sent or self.gone:
+            codec.cut()
+        else:
+            request = environ.get("REQUEST_ID")
+            codec.fail("Internal Server Error\n" + ("Request: %s\n" % request if request else ""))
+
+    def say(self, environ, fault, error=None):
+        path = environ.get("PATH_INFO") or environ.get("SCRIPT_NAME", "")
+        line = name_in_reports(
+            fault + (" in" if error else ":"), environ.get("REQUEST_ID"), self.worker.pool, environ["REQUEST_METHOD"], path
+        )
+        # without this module's frames
+        frames = error and error.__traceback__
+        while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename == __file__:
+            frames = frames.tb_next
+        report(line, error, frames)
+
+
+class Worker:
+    def __init__(self, application, environs, supervisor, connections):
+        self.application = application
+        self.environs = environs
+        self.supervisor = supervisor
+        self.connections = connections
+        self.pool = os.environ.get("STOCKADE_POOL")
+        self.open = set()
+        self.running = 0
+        self.stopping = False
+        self.status = 0
+        # something has come to an end
+        self.news = threading.Event()
+        # what the main thread waits for besides the supervisor
+        self.wakes, self.wake = socket.socketpair()
+
+    def main(self):
+        listener = take_listener()
+        self.wakes.setblocking(False)
+        self.wake.setblocking(False)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, lambda *_: self.stop(0))
+        signal.set_wakeup_fd(self.wake.fileno(), warn_on_full_buffer=False)
+        start(self.accept, listener)
+        if self.supervisor is not None:
+            self.supervisor.ready()
+        watched = [self.wakes] + ([self.supervisor] if self.supervisor is not None else [])
+        while not self.stopping:
+            happened, _, _ = select.select(watched, [], [])
+            if self.wakes in happened:
+                # a signal's handler has run, or runs before the next wait
+                self.wakes.recv(64)
+            if self.supervisor in happened and not self.supervisor.still_open():
+                self.stop(0)
+        listener.close()
+        # what runs is answered; what is kept and idle is closed
+        while self.running:
+            self.news.clear()
+            if self.running:
+                self.news.wait()
+        for connection in list(self.open):
+            connection.close()
+        signal.set_wakeup_fd(-1)
+        return self.status
+
+    def accept(self, listener):
+        while not self.stopping:
+            try:
+                sock, _ = listener.accept()
+            except OSError as error:
+                if self.stopping:
+                    return
+                report("the worker ends, for it cannot take connections: %s" % error, None, None)
+                self.stop(1)
+                return
+            connection = Connection(self, sock)
+            self.open.add(connection)
+            start(connection.serve)
+
+    def stop(self, status):
+        """Ends the worker when what runs is answered. The first status counts."""
+        if not self.stopping:
+            self.stopping = True
+            self.status = status
+            self.news.set()
+            try:
+                self.wake.send(b"\0")
+            except BlockingIOError:
+                # it is full, and so it wakes
+                pass
+
+
+def start(target, *arguments):
+    threading.Thread(target=target, args=arguments, daemon=True).start()
+
+
+def serve(application, environs, supervisor, connections):
+    """Runs the worker; its exit status."""
+    return Worker(application, environs, supervisor, connections).main()

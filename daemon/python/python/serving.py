@@ -1,0 +1,31 @@
+"""What servers on event loops and hubs share."""
+
+import os
+import socket
+
+
+def printable(text):
+    """A client must not write lines into the log."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def take_listener():
+    """Takes descriptor 0 over and puts /dev/null there, for the programs that the application starts inherit it."""
+    listener = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    os.close(null)
+    return listener
+
+
+def name_in_reports(fault, request, pool, method, path):
+    subject = "request" + (" %s" % request if request else "") + (" of pool %s" % pool if pool else "")
+    return "%s: %s %s %s" % (subject, fault, method, printable(path))
+
+
+def exit_status(error):
+    """Of what an application raised that ends the worker; None: it does not."""
+    if isinstance(error, SystemExit):
+        code = error.code
+        return 0 if code is None else code if isinstance(code, int) else 1
+    return 1 if isinstance(error, KeyboardInterrupt) else None

@@ -1,0 +1,76 @@
+//! An ASGI application's worker: `python/asgi.py` on an event loop, with the [`Codec`](crate::codec::Codec) for the wire.
+
+use std::{ffi::CStr, sync::Arc};
+
+use pyo3::{
+    prelude::*,
+    types::{PyDict, PyTuple},
+};
+
+use crate::{
+    arguments::Arguments,
+    control::Control,
+    loops::{Supervisor, load_serving},
+    scopes::Scopes,
+};
+
+const ASGI: &CStr = pyo3::ffi::c_str!(include_str!("../python/asgi.py"));
+
+/// Serves `application` until the worker is to end; its exit status.
+pub(crate) fn serve(
+    py: Python<'_>,
+    application: Py<PyAny>,
+    arguments: &Arguments,
+    control: Option<Arc<Control>>,
+) -> PyResult<i32> {
+    load_serving(py)?;
+    let module = PyModule::from_code(py, ASGI, c"<stockade asgi.py>", c"stockade_python.asgi")?;
+    let scopes = Scopes::new(base_scope(py, arguments, &module)?, &arguments.mount);
+    let supervisor = Supervisor::of(py, control)?;
+    let patience =
+        (arguments.shutdown_timeout > 0).then(|| f64::from(arguments.shutdown_timeout) / 1000.0);
+    module
+        .getattr("serve")?
+        .call1((
+            application,
+            Bound::new(py, scopes)?,
+            supervisor,
+            arguments.slots,
+            patience,
+        ))?
+        .extract()
+}
+
+/// What every request's scope has, and what a host may leave out.
+fn base_scope(
+    py: Python<'_>,
+    arguments: &Arguments,
+    module: &Bound<'_, PyModule>,
+) -> PyResult<Py<PyDict>> {
+    let base = PyDict::new(py);
+    for (name, value) in [
+        ("type", "http"),
+        ("http_version", "1.0"),
+        ("method", "GET"),
+        ("scheme", "http"),
+        ("path", "/"),
+        ("root_path", &arguments.mount),
+    ] {
+        base.set_item(name, value)?;
+    }
+    base.set_item("asgi", module.getattr("VERSIONS")?)?;
+    base.set_item("raw_path", py.None())?;
+    base.set_item("client", py.None())?;
+    base.set_item(
+        "server",
+        PyTuple::new(
+            py,
+            [
+                "localhost".into_pyobject(py)?.into_any(),
+                80_u16.into_pyobject(py)?.into_any(),
+            ],
+        )?,
+    )?;
+    base.set_item("extensions", PyDict::new(py))?;
+    Ok(base.unbind())
+}

@@ -1,0 +1,52 @@
+//! What the Python files of event loops and hubs share: the socket to the supervisor, and `python/serving.py`.
+
+use std::{
+    ffi::CStr,
+    os::fd::{AsFd as _, AsRawFd as _},
+    sync::Arc,
+};
+
+use pyo3::prelude::*;
+
+use crate::control::{Control, Heard};
+
+const SERVING: &CStr = pyo3::ffi::c_str!(include_str!("../python/serving.py"));
+
+/// The socket to the supervisor, for the event loop to watch.
+#[pyclass(frozen, module = "stockade_python")]
+#[derive(Debug)]
+pub(crate) struct Supervisor(Arc<Control>);
+
+#[pymethods]
+impl Supervisor {
+    fn fileno(&self) -> i32 {
+        self.0.as_fd().as_raw_fd()
+    }
+
+    /// Says that requests may come.
+    fn ready(&self) -> PyResult<()> {
+        Ok(self.0.ready()?)
+    }
+
+    /// Reads what the supervisor said. False: it is gone.
+    fn still_open(&self) -> bool {
+        !matches!(self.0.hear(), Heard::Gone)
+    }
+}
+
+impl Supervisor {
+    pub(crate) fn of(
+        py: Python<'_>,
+        control: Option<Arc<Control>>,
+    ) -> PyResult<Option<Bound<'_, Self>>> {
+        control
+            .map(|control| Bound::new(py, Self(control)))
+            .transpose()
+    }
+}
+
+/// Makes `stockade_python.serving` importable.
+pub(crate) fn load_serving(py: Python<'_>) -> PyResult<()> {
+    let name = c"stockade_python.serving";
+    PyModule::from_code(py, SERVING, c"<stockade serving.py>", name).map(drop)
+}
