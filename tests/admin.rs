@@ -108,6 +108,26 @@ fn a_wrong_configuration_is_shown_to_who_asked() {
 }
 
 #[test]
+fn who_waits_for_a_reload_of_a_pool_that_is_stopped_is_told() {
+    let keys = "processes = 1\nstartup-timeout = \"off\"";
+    let stockade = Stockade::scripted(keys);
+    stockade.configure(&[Pool::scripted(&stockade.site, &["mute"], keys)]);
+    let waiting = stockade
+        .asking(&["reload", "--wait"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the built binary can be started");
+    stockade.log.wait(&["generation 2"]);
+    assert_eq!(stockade.ask(&["stop", "app"]).0, Some(0));
+    let answer = waiting.wait_with_output().expect("our child");
+    assert_eq!(answer.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8_lossy(&answer.stderr),
+        "pool app: the pool was stopped before generation 2 was ready\n"
+    );
+}
+
+#[test]
 fn the_stop_answers_those_who_wait() {
     let mut stockade = Stockade::scripted("processes = 1\nstartup-timeout = \"off\"");
     let stuck = Pool::scripted(

@@ -4,10 +4,11 @@ use nix::sys::signal::Signal;
 
 use crate::support::{
     deadline::wait_for,
+    hosts::Gate,
     load::Load,
     nginx::{Hosting, Nginx},
     site::Site,
-    stockade::{Pool, Stockade},
+    stockade::{Pool, Stockade, gone},
 };
 
 #[test]
@@ -67,6 +68,34 @@ fn a_generation_that_does_not_come_up_leaves_the_old_one_serving() {
     stockade.signal(Signal::SIGHUP);
     wait_for("the mended generation", || {
         (host.get("").fact("generation") == "mended").then_some(())
+    });
+}
+
+#[test]
+fn a_reload_ends_though_the_old_workers_do_not() {
+    let stockade = Stockade::scripted("processes = 2\ngraceful-timeout = \"off\"");
+    stockade.wait_ready("app", 2);
+    let gate = Gate::new(&stockade);
+    // whichever is the first to go has a request that lasts
+    let mut hosts = [stockade.connect(), stockade.connect()];
+    for host in &mut hosts {
+        host.begin("GET", &gate.word("begun"), &[]);
+    }
+    stockade.log.wait_times(2, &["begun"]);
+    let old = stockade.workers();
+    let (code, out, error) = stockade.ask(&["reload", "--wait"]);
+    assert_eq!(
+        (code, &*out),
+        (Some(0), "pool app: generation 2 serves\n"),
+        "{error}"
+    );
+    assert!(!old.contains(&stockade.connect().get("").pid()));
+    gate.open();
+    for mut host in hosts {
+        assert!(old.contains(&host.answer().expect("an answer").pid()));
+    }
+    wait_for("the end of the old ones", || {
+        old.iter().all(|pid| gone(*pid)).then_some(())
     });
 }
 

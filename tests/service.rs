@@ -52,11 +52,13 @@ fn one_that_dies_is_started_again_and_one_that_cannot_run_is_put_off() {
     let (stockade, _) = serving("backoff-initial = \"100ms\"");
     stockade.log.wait(&["pool jobs: serving"]);
     let first = only_worker(&stockade);
+    wait_proven(&stockade);
     assert!(process::signal(first, Signal::SIGKILL));
     // it had run well: at once
     stockade.log.wait(&["pool jobs: worker 2", "started"]);
     stockade.log.wait_times(2, &["pool jobs: serving"]);
     assert_ne!(only_worker(&stockade), first);
+    assert!(stockade.log.matching(&["next start in"]).is_empty());
 
     let site = Site::new();
     let program = site.program("broken", "#!/bin/sh\nexit 7\n");
@@ -72,10 +74,11 @@ fn one_that_dies_is_started_again_and_one_that_cannot_run_is_put_off() {
 
 #[test]
 fn one_that_is_killed_has_a_record() {
-    let (stockade, _) = serving("environment = { COLOUR = \"blue\" }");
+    let (stockade, _) = serving("environment = { COLOUR = \"blue\" }\nbackoff-initial = \"100ms\"");
     stockade.log.wait(&["consuming blue"]);
     stockade.log.wait(&["pool jobs: serving"]);
     let pid = only_worker(&stockade);
+    wait_proven(&stockade);
     assert!(process::signal(pid, Signal::SIGKILL));
     let line = stockade.log.wait(&[&format!("(pid {pid}) gone after")]);
     assert!(
@@ -112,6 +115,27 @@ fn one_that_crashes_in_a_loop_waits_longer_each_time_and_is_failing() {
     assert!(line.contains("its last line: no queue there"), "{line}");
     stockade.log.wait(&["pool jobs: failing"]);
     assert_eq!(stockade.pool("jobs")["state"], "failing");
+}
+
+#[test]
+fn one_that_ends_whenever_it_is_ready_waits_longer_each_time() {
+    let site = Site::new();
+    let program = site.program("short", "#!/bin/sh\nsleep 1.5\nexit 0\n");
+    let keys = format!(
+        "service = [{:?}]\nbackoff-initial = \"300ms\"",
+        shown(&program)
+    );
+    let config = configuration(&site, &[service(&keys)]);
+    let stockade = Stockade::run(site, &config);
+    let waits = stockade.log.wait_times(3, &["pool jobs: next start in"]);
+    assert!(
+        seconds_in(&waits[2]) > 2.0 * seconds_in(&waits[0]),
+        "{waits:?}"
+    );
+    stockade.log.wait_times(3, &["pool jobs: serving"]);
+    stockade
+        .log
+        .wait(&[" gone after", ", soon after its start: exit-code 0"]);
 }
 
 #[test]
@@ -279,6 +303,14 @@ fn only_worker(stockade: &Stockade) -> i32 {
         [pid] => Some(pid),
         _ => None,
     })
+}
+
+/// It has been ready for ten times its `backoff-initial` of 100 ms, so the next start is not put off when it dies.
+fn wait_proven(stockade: &Stockade) {
+    wait_for("a service that has run well", || {
+        let age = status(stockade)["workers"][0]["age_seconds"].as_f64();
+        (age? > 2.5).then_some(())
+    });
 }
 
 fn status(stockade: &Stockade) -> Value {

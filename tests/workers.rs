@@ -47,6 +47,17 @@ fn a_worker_that_dies_at_its_start_is_put_off_longer_and_longer() {
 }
 
 #[test]
+fn who_waits_for_a_worker_that_is_stuck_at_its_start_is_refused_after_one_startup_timeout() {
+    let keys = "command = [\"sleep\", \"1000\"]\nprocesses = 1\nstartup-timeout = \"500ms\"\n\
+                backoff-initial = \"60s\"\nqueue-timeout = \"off\"";
+    let stockade = Stockade::serve(Site::new(), &[Pool::new(keys)]);
+    let answer = stockade.connect().get("");
+    assert_refused(&answer, 503, "pool-failing");
+    let tries = stockade.log.matching(&["stopping: startup-timeout"]);
+    assert_eq!(tries.len(), 1, "{tries:?}");
+}
+
+#[test]
 fn a_request_timeout_costs_the_worker_its_life_and_nobody_else_anything() {
     let stockade = Stockade::scripted(
         "processes = 2\nrequest-timeout = \"500ms\"\nshutdown-timeout = \"300ms\"",

@@ -80,7 +80,10 @@ const COMPLAINTS: &[Complaint] = &[
     (
         "one process that is stuck holds up the whole restart",
         "passenger#1927",
-        &["an_old_worker_that_is_stuck_does_not_hold_up_the_reload"],
+        &[
+            "an_old_worker_that_is_stuck_does_not_hold_up_the_reload",
+            "a_reload_ends_though_the_old_workers_do_not",
+        ],
     ),
     (
         "a reload takes no request until the slowest has ended",
@@ -112,7 +115,10 @@ const COMPLAINTS: &[Complaint] = &[
     (
         "a worker that hangs at its import is never killed",
         "gunicorn#3529",
-        &["a_worker_that_is_stuck_at_its_import_is_killed_at_startup_timeout"],
+        &[
+            "a_worker_that_is_stuck_at_its_import_is_killed_at_startup_timeout",
+            "who_waits_for_a_worker_that_is_stuck_at_its_start_is_refused_after_one_startup_timeout",
+        ],
     ),
     (
         "the time to start and the time of a request are one",

@@ -58,6 +58,9 @@ fn twenty_killed_workers_fail_no_get() {
     load.stop();
     let ends = stockade.log.matching(&["pool app: worker ", " gone after"]);
     assert_eq!(ends.len(), TIMES, "{ends:?}");
+    // whoever was the first to notice
+    let named = |line: &String| line.contains("signal SIGKILL");
+    assert!(ends.iter().all(named), "{ends:?}");
 }
 
 #[test]

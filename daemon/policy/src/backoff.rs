@@ -29,6 +29,12 @@ impl Backoff {
         let quarter = u64::try_from(quarter).unwrap_or(u64::MAX);
         full.saturating_sub(Duration::from_nanos(random.below(quarter)))
     }
+
+    /// What has gone well for this long counts as healthy, where nothing else can show it: ten times `initial`.
+    #[must_use]
+    pub const fn steady(&self) -> Duration {
+        self.initial.saturating_mul(10)
+    }
 }
 
 #[cfg(test)]

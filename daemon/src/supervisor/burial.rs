@@ -12,7 +12,10 @@ use super::{
     words::{Seconds, Size, Why, detail},
     workers::Worker,
 };
-use crate::control::{ToRelay, record::Death};
+use crate::{
+    config::resolved::Kind,
+    control::{ToRelay, record::Death},
+};
 
 impl Shell {
     pub(super) fn forget_worker(
@@ -115,10 +118,10 @@ fn obituary(worker: &Worker, now: Time, cause: Cause, failed: bool) -> String {
         (Cause::Signal(9), Some(words)) => format!("{}: {words}", Why(cause)),
         _ => Why(cause).to_string(),
     };
-    let early = if failed {
-        ", before its first request"
-    } else {
-        ""
+    let early = match (failed, worker.kind() == Kind::Service) {
+        (false, _) => "",
+        (true, true) => ", soon after its start",
+        (true, false) => ", before its first request",
     };
     // the line about its stop has said it of one that was too slow
     let hint = match cause {

@@ -155,6 +155,11 @@ impl Shell {
             known.glance(now);
         }
         let pool = known.description.pool;
+        if cause == Cause::StartupTimeout
+            && let Some(record) = self.pools.get_mut(&pool)
+        {
+            record.last_failed = Some(worker);
+        }
         known.description.stopped = true;
         let name = known.name();
         if !mem::replace(&mut known.description.retired, true) {
@@ -305,6 +310,11 @@ impl Shell {
             record.abandon_reload(generation);
         }
         let (name, why) = (self.pool_name(pool), Why(cause));
+        if cause == Cause::Requested {
+            let why = format!("the pool was stopped before generation {generation} was ready");
+            tracing::info!("pool {name}: reload abandoned: {why}");
+            return self.failed_because_of(pool, None, &why);
+        }
         tracing::warn!(
             "pool {name}: reload abandoned: generation {generation} did not come up ({why}); the old one goes on"
         );

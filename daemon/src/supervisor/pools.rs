@@ -219,6 +219,7 @@ impl PoolRecord {
             graceful_timeout: keys.graceful_timeout,
             eviction_timeout: keys.eviction_timeout,
             shutdown_timeout: keys.shutdown_timeout,
+            stop_signal: keys.start.stop_signal as i32,
             restart_interval: keys.wear.restart_interval,
             interrupt_timeout: keys.deadlines.interrupt_timeout.0.unwrap_or_default(),
             backoff: keys.backoff,

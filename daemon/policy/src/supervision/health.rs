@@ -1,14 +1,16 @@
 //! Failures in a row, and when the next worker may be started because of them.
 //!
-//! A failure is a worker that ended before its first request without anybody having asked for its end. Each puts the
-//! pool's next start off; after one, workers are started one at a time until one is ready. Workers that were started
-//! together and fail together double the wait once: ten processes with the same typing error are one mistake.
+//! A failure is a worker that ended before its first request (a service: before it had been ready for long) without
+//! anybody having asked for its end. Each puts the pool's next start off; after one, workers are started one at a time
+//! until one is ready. Workers that were started together and fail together double the wait once: ten processes with
+//! the same typing error are one mistake.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Backoff, Random, Time};
 
-/// This many failures in a row without a ready worker: the pool is failing.
+/// This many failures in a row without a ready worker: the pool is failing. Of a worker that was not ready in time one is enough:
+/// whoever waits for it has waited for long.
 const FAILING: u32 = 5;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -47,6 +49,11 @@ impl Health {
         let wait = backoff.wait(self.rounds, random);
         self.not_before = self.not_before.max(now.after(wait));
         self.probing = true;
+    }
+
+    /// One that was not ready in time left nobody to serve: who waits is told at once.
+    pub(super) fn be_failing(&mut self) {
+        self.failures = self.failures.max(FAILING);
     }
 
     /// A worker became ready: the others may follow together. Only a served request proves health.

@@ -30,6 +30,10 @@ mod state;
 const KILL_AGAIN: Duration = Duration::from_secs(5);
 /// One that so many did not end is not waited for when the daemon ends.
 const KILLS: u32 = 2;
+/// The signal's number.
+const KILL: i32 = 9;
+/// One that is told to go and is not gone after this long holds nobody up any more.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What an event meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +49,7 @@ pub(super) enum Effect {
     Served,
     /// The relay has let go of it: it retires.
     Shed,
-    /// It became ready, and that is all that can be asked of it.
+    /// It has been ready for long enough, and that is all that can be asked of it.
     Proven,
     /// It failed, and is gone or on its way.
     Failed(Cause),
@@ -64,8 +68,10 @@ pub(super) struct Life {
     launched: bool,
     /// It has answered a request, or can be asked none.
     served: bool,
-    /// When a worker that can be asked nothing is ready.
+    /// When a worker that can be asked nothing is ready; and of one that is, when it has shown its health.
     proof: Option<Time>,
+    /// When it was told to go.
+    told: Option<Time>,
     /// When it has been ready for `restart-interval`.
     worn: Option<Time>,
     state: State,
@@ -95,6 +101,7 @@ impl Life {
             launched: false,
             served: false,
             proof: None,
+            told: None,
             worn: None,
             state: State::Starting {
                 deadline: settings.startup_timeout.deadline(context.now()),
@@ -142,12 +149,10 @@ impl Life {
                 context.act(Action::OfferWorker {
                     worker: self.worker,
                 });
-                if self.settings.ready_after.is_some() {
-                    self.served = true;
-                    Effect::Proven
-                } else {
-                    Effect::Ready
-                }
+                let steady = self.settings.backoff.steady();
+                let service = self.settings.ready_after.is_some();
+                self.proof = service.then(|| context.now().after(steady));
+                Effect::Ready
             }
             State::Ready { .. }
             | State::Retiring { .. }
@@ -263,7 +268,7 @@ impl Life {
     /// before the first request was served is a failure.
     pub(super) fn broke(&mut self, context: &mut Context) -> Effect {
         let cause = Cause::ProtocolError;
-        let failed = !self.served;
+        let failed = !self.is_proven(context.now());
         let end = End { cause, failed };
         match self.state {
             State::Starting { .. } => self.terminate(end, false, context),
@@ -296,22 +301,29 @@ impl Life {
         }
     }
 
-    /// A retiring worker that crashes died of the crash: no signal of ours had been sent. With status 0 it went as it
-    /// was told. After a signal of ours the cause is ours, however it took it.
+    /// A signal that is not ours, or the want of memory, is the cause however far we had gone: the word that a worker takes
+    /// no connections may overtake the word of its death. A status is its own until the stop-signal was sent; but with 0 a
+    /// retiring one went as it was told, unless it was found broken: it may have been gone by then.
     pub(super) fn exited(&mut self, exit: Exit, context: &mut Context) -> Effect {
         let cause = Cause::from(exit);
         let mut effect = Effect::Taken;
         let end = match self.state {
             State::Starting { .. } | State::Ready { .. } => {
-                let failed = !self.served;
+                let failed = !self.is_proven(context.now());
                 if failed {
                     effect = Effect::Failed(cause);
                 }
                 End { cause, failed }
             }
-            State::Retiring { end, .. } if exit == Exit::Code(0) => end,
-            State::Retiring { end, .. } => End { cause, ..end },
-            State::Stopping { end, .. } | State::Killing { end, .. } => end,
+            State::Retiring { end, .. }
+                if exit == Exit::Code(0) && end.cause != Cause::ProtocolError =>
+            {
+                end
+            }
+            State::Stopping { end, .. } | State::Killing { end, .. } if self.is_ours(exit) => end,
+            State::Retiring { end, .. }
+            | State::Stopping { end, .. }
+            | State::Killing { end, .. } => End { cause, ..end },
             State::Gone { .. } => return Effect::Stale,
         };
         self.enter(State::Gone { end }, context);
@@ -349,6 +361,10 @@ impl Life {
             } if deadline <= context.now() => {
                 self.retire(Cause::RequestTimeout, context);
                 Effect::Taken
+            }
+            State::Ready { .. } if !self.served && self.is_proven(context.now()) => {
+                self.served = true;
+                Effect::Proven
             }
             State::Ready { .. } => self.tired(Cause::RestartInterval, context),
             State::Gone { .. } => Effect::Stale,
@@ -392,6 +408,16 @@ impl Life {
     }
 
     // How it moves.
+
+    /// What a worker that was told to stop makes of it: it exits, or the signal ends it.
+    fn is_ours(&self, exit: Exit) -> bool {
+        match exit {
+            Exit::Code(_) => true,
+            Exit::Signal(KILL) => matches!(self.state, State::Killing { .. }),
+            Exit::Signal(signal) => signal == self.settings.stop_signal,
+            Exit::OutOfMemory => false,
+        }
+    }
 
     /// When it will have been ready for `restart-interval`, less up to a tenth: workers that started together are not to
     /// go together.
@@ -448,6 +474,9 @@ impl Life {
         );
         self.state = next;
         self.since = context.now();
+        if self.leaving().is_some() {
+            self.told.get_or_insert(self.since);
+        }
     }
 }
 

@@ -10,7 +10,8 @@
 //!   first: one outdated worker is retired for each worker that is ready above those wanted, never more. A reload
 //!   replaces `surge` at a time, all else one.
 //! - **Live** workers are all that are not gone. No start takes them above the most of the scale + `surge`: when workers that
-//!   go slowly fill that room, whatever was to be started waits for them, voluntary or not.
+//!   go slowly fill that room, whatever was to be started waits for them, voluntary or not. Workers of an older generation
+//!   that linger (5 s after they were told to go) do not fill it, up to another `surge` of them: one that is stuck holds up no roll.
 //! - What is ready above those wanted is **shed**: the relay is asked for idle ones (`shedding`).
 //!
 //! A generation that is asked for is a **candidate** until its first worker is ready (`generations`).
@@ -258,13 +259,7 @@ impl Pool {
             Effect::Taken => self.forget_if_gone(worker, context),
             Effect::Shed => self.shedding.answered(),
             Effect::Ready => self.note_ready(generation, context),
-            Effect::Proven => {
-                self.note_ready(generation, context);
-                if generation == self.accepted.generation {
-                    self.health.serve();
-                }
-            }
-            Effect::Served => {
+            Effect::Served | Effect::Proven => {
                 if generation == self.accepted.generation {
                     self.health.serve();
                 }
@@ -274,6 +269,9 @@ impl Pool {
                     let backoff = self.accepted.settings.backoff;
                     self.health
                         .fail(started, context.now(), &backoff, &mut context.random);
+                    if cause == Cause::StartupTimeout && self.ready() == 0 {
+                        self.health.be_failing();
+                    }
                 }
                 self.forget_if_gone(worker, context);
                 self.abandon(generation, cause, context);

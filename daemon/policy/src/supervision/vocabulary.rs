@@ -23,13 +23,16 @@ pub struct Settings {
     pub eviction_timeout: Limit,
     /// `shutdown-timeout`: from the stop-signal to KILL.
     pub shutdown_timeout: Duration,
+    /// `stop-signal`: its number.
+    pub stop_signal: i32,
     /// `restart-interval`: a worker that has been ready for this long, less a jitter, has had its day.
     pub restart_interval: Limit,
     /// `interrupt-timeout`: a worker whose request timed out is interrupted, and serves on if it comes back within this; zero: off.
     pub interrupt_timeout: Duration,
     /// `backoff-initial`, `backoff-maximum`.
     pub backoff: Backoff,
-    /// `service`: a worker that has run this long is ready, and has shown its health; it gets no requests that could show it.
+    /// `service`: a worker that has run this long is ready. It gets no requests that could show its health: that shows when it
+    /// has been ready for ten times `backoff-initial`.
     pub ready_after: Option<Duration>,
     /// The pool's first worker starts alone, the others when it is ready: a mistake that all would make is told once. For somebody
     /// who waits at a terminal; a daemon starts all at once.
@@ -373,7 +376,8 @@ pub enum Action {
         pool: PoolId,
         /// The worker.
         worker: WorkerId,
-        /// Why it ended: ours if we ended it, else what the kernel said.
+        /// Why it ended: ours if we ended it, else what the kernel said. A signal that is not ours, or the want of memory, is told
+        /// whatever the worker had been told before.
         cause: Cause,
         /// Whether it ended before its first request and nobody had asked for its end.
         failed: bool,
@@ -400,7 +404,7 @@ pub enum Action {
         pool: PoolId,
         /// The generation that was given up.
         generation: Generation,
-        /// What its worker died of.
+        /// What its worker died of; [`Cause::Requested`]: its pool was stopped or removed before.
         cause: Cause,
     },
     /// The last worker of a pool that was removed is gone: its number is nobody's from here on.

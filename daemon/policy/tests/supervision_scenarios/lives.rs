@@ -106,7 +106,7 @@ fn a_worker_that_is_not_ready_in_time_is_stopped_then_killed_and_counts_as_a_fai
     play(
         "0             add startup=1000   | report starting, start 1 g1
          50            launched 1         |
-         1000          tick               | stop 1 startup-timeout
+         1000          tick               | stop 1 startup-timeout, report failing
          1375..1500    tick               | start 2 g1
          1600          ready 2            | offer 2, report serving
          1700          ready 1            |
@@ -297,7 +297,7 @@ fn a_clock_that_goes_back_stands_still() {
          5000          exit 1 1           | forget 1 exit-code failed waits
          10375..10500  tick               | start 2 g1
          5500          jump               |
-         11375..11500  tick               | stop 2 startup-timeout",
+         11375..11500  tick               | stop 2 startup-timeout, report failing",
     );
 }
 
@@ -370,13 +370,73 @@ fn a_service_is_ready_when_it_has_run_for_a_while() {
         "0            add ready-after=1000       | report starting, start 1 g1
          20           launched 1                 |
          1020..1020   tick                       | offer 1, report serving
+         6020..6020   tick                       |
          9000         signal 1 11                | forget 1 signal, start 2 g1, report starting
          9020         launched 2                 |
          9500         exit 2 1                   | forget 2 exit-code failed waits
          9875..10000  tick                       | start 3 g1
          10010        launched 3                 |
          11010..11010 tick                       | offer 3, report serving
-         12000        exit 3 0                   | forget 3 exit-code, start 4 g1, report starting",
+         12000        exit 3 0                   | forget 3 exit-code failed waits, report starting
+         12750..13000 tick                       | start 4 g1",
+    );
+}
+
+#[test]
+fn a_service_that_ends_whenever_it_is_ready_waits_longer_each_time_and_is_failing() {
+    play(
+        "0            add ready-after=1000       | report starting, start 1 g1
+         0            launched 1                 |
+         1000         tick                       | offer 1, report serving
+         2000         exit 1 1                   | forget 1 exit-code failed waits, report starting
+         2375..2500   tick                       | start 2 g1
+         2500         ready 2                    | offer 2, report serving
+         3000         exit 2 1                   | forget 2 exit-code failed waits, report starting
+         3750..4000   tick                       | start 3 g1
+         4000         ready 3                    | offer 3, report serving
+         5000         exit 3 1                   | forget 3 exit-code failed waits, report starting
+         6500..7000   tick                       | start 4 g1
+         7000         ready 4                    | offer 4, report serving
+         8000         exit 4 1                   | forget 4 exit-code failed waits, report starting
+         11000..12000 tick                       | start 5 g1
+         12000        ready 5                    | offer 5, report serving
+         13000        exit 5 1                   | forget 5 exit-code failed waits, report failing
+         19000..21000 tick                       | start 6 g1
+         21000        ready 6                    | offer 6, report serving
+         26000        tick                       |
+         27000        exit 6 1                   | forget 6 exit-code, start 7 g1, report starting",
+    );
+}
+
+#[test]
+fn a_worker_that_somebody_killed_died_of_that_though_the_relay_noticed_first() {
+    play(
+        "0      add processes=2          | report starting, start 1 g1, start 2 g1
+         900    ready 1; ready 2         | offer 1, report serving, offer 2
+         950    served 1                 |
+         1000   broke 1; drained 1       | retire 1 protocol-error, start 3 g1, stop 1 protocol-error
+         1001   signal 1 9               | forget 1 signal
+         1100   broke 2                  | retire 2 protocol-error, report starting
+         1101   out-of-memory 2          | forget 2 out-of-memory failed waits
+         1475..1650 tick                 |
+         1900   ready 3; served 3        | offer 3, start 4 g1, report serving
+         2000   ready 4; served 4        | offer 4
+         3000   broke 4                  | retire 4 protocol-error, start 5 g1
+         3001   exit 4 0                 | forget 4 exit-code",
+    );
+}
+
+#[test]
+fn a_pool_that_is_stuck_at_its_start_is_failing_at_once_unless_one_is_ready() {
+    play(
+        "0             add processes=2    | report starting, start 1 g1, start 2 g1
+         900           ready 1            | offer 1, report serving
+         15000         tick               | stop 2 startup-timeout
+         15100         signal 2 15        | forget 2 startup-timeout failed waits
+         15375..15600  tick               | start 3 g1
+         15700         signal 1 11        | forget 1 signal failed waits, report starting
+         16075..16200  tick               |
+         30375..30600  tick               | stop 3 startup-timeout, report failing",
     );
 }
 
@@ -388,6 +448,7 @@ fn a_service_may_say_that_it_is_ready() {
          30           ready 1                    | offer 1, report serving
          5000         reload                     | start 2 g2
          5010         launched 2                 |
+         5030         tick                       |
          6010..6010   tick                       | offer 2, retire 1 requested, finish-reload g2
          6011         drained 1                  | stop 1 requested
          6100         signal 1 15                | forget 1 requested",

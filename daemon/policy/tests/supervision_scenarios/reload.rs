@@ -169,16 +169,34 @@ fn a_reload_while_the_first_workers_start_does_not_lose_them() {
 }
 
 #[test]
-fn an_old_worker_that_does_not_finish_holds_the_reload_until_it_is_killed() {
+fn an_old_worker_that_lingers_holds_up_no_reload() {
     play(
-        "0      add processes=2 eviction=1000    | report starting, start 1 g1, start 2 g1
+        "0      add processes=2 eviction=9000    | report starting, start 1 g1, start 2 g1
          900    ready 1; ready 2                 | offer 1, report serving, offer 2
          5000   reload                           | start 3 g2
          5900   ready 3                          | offer 3, retire 1 requested
-         6900   tick                             | stop 1 requested overdue
-         11900  tick                             | kill 1
-         11901  signal 1 9                       | forget 1 requested, start 4 g2
-         12900  ready 4                          | offer 4, retire 2 requested, finish-reload g2",
+         10900  tick                             | start 4 g2
+         11800  ready 4                          | offer 4, retire 2 requested, finish-reload g2
+         12000  reload                           |
+         14900  tick                             | stop 1 requested overdue
+         16000  signal 2 15                      | forget 2 signal, start 5 g3",
+    );
+}
+
+#[test]
+fn more_old_workers_that_linger_than_the_surge_hold_the_reload_until_one_is_gone() {
+    play(
+        "0      add processes=3                  | report starting, start 1 g1, start 2 g1, start 3 g1
+         900    ready 1; ready 2; ready 3        | offer 1, report serving, offer 2, offer 3
+         5000   reload                           | start 4 g2
+         5900   ready 4                          | offer 4, retire 1 requested
+         10900  tick                             | start 5 g2
+         11800  ready 5                          | offer 5, retire 2 requested
+         16800  tick                             |
+         45900  tick                             | stop 1 requested overdue
+         50900  tick                             | kill 1
+         50901  signal 1 9                       | forget 1 requested, start 6 g2
+         51700  ready 6                          | offer 6, retire 3 requested, finish-reload g2",
     );
 }
 

@@ -159,6 +159,7 @@ fn settings(words: &[&str]) -> Settings {
         graceful_timeout: Limit::of(Duration::from_secs(65)),
         eviction_timeout: Limit::of(Duration::from_secs(40)),
         shutdown_timeout: Duration::from_secs(5),
+        stop_signal: 15,
         restart_interval: Limit::OFF,
         interrupt_timeout: Duration::ZERO,
         backoff: Backoff {

@@ -48,8 +48,15 @@ impl Laws {
         }
     }
 
+    /// Those that a worker of this generation is started with.
     pub(crate) fn settings(&self, pool: PoolId, generation: Generation) -> &Settings {
         &self.pools[&pool].settings[&generation]
+    }
+
+    /// Those that an adjustment is of.
+    pub(crate) fn newest_keys(&self, pool: PoolId) -> Option<&Settings> {
+        let pool = self.pools.get(&pool)?;
+        Some(&pool.settings[&pool.adjustable()])
     }
 
     /// How many workers it has by its keys, or by an operator's word.
@@ -63,6 +70,7 @@ impl Laws {
 
     /// Before the machine is told.
     pub(crate) fn happened(&mut self, event: &Event, now: Time, before: &Snapshot) {
+        self.prove_services(now);
         match event {
             Event::PoolAdded { .. }
             | Event::PoolChanged { .. }
@@ -121,6 +129,7 @@ impl Laws {
         };
         match event {
             Event::PoolChanged { settings, .. } => pool.changed = Some(settings.clone()),
+            Event::PoolAdjusted { settings, .. } => pool.adjust(settings),
             Event::PoolRemoved { .. } => pool.empty(Standing::Removed),
             Event::PoolStopped { .. } if pool.runs() => pool.empty(Standing::Halted),
             Event::PoolStarted { .. } if !pool.runs() => {
@@ -140,10 +149,9 @@ impl Laws {
         self.fast |= fast;
         let drain = if fast { Duration::ZERO } else { self.shutdown };
         let term = self
-            .pools
+            .workers
             .values()
-            .flat_map(|pool| pool.settings.values())
-            .map(|settings| settings.shutdown_timeout)
+            .map(|worker| worker.settings.shutdown_timeout)
             .max();
         let timers = LATEST * 4;
         let over = now.after(drain + term.unwrap_or_default() + SLOWEST_KILL + timers);
@@ -157,7 +165,11 @@ impl Laws {
         let serves = worker.is_ready() && !worker.ended;
         let pool = worker.pool;
         match event {
-            Event::WorkerExited { .. } | Event::LaunchFailed { .. } => worker.ended = true,
+            Event::WorkerExited { exit, .. } if !worker.ended => {
+                worker.ended = true;
+                worker.exit = Some(*exit);
+            }
+            Event::LaunchFailed { .. } => worker.ended = true,
             Event::WorkerShed { .. } if serves => {
                 worker.shed = true;
                 self.pool(pool).shed();
@@ -174,6 +186,7 @@ impl Laws {
     /// `after`: as the machine stands after the event.
     pub(crate) fn done(&mut self, action: &Action, now: Time, after: &Snapshot) {
         self.follow(after);
+        self.prove_services(now);
         assert!(!self.finished, "nothing is done after the end: {action:?}");
         match *action {
             Action::StartWorker {
@@ -191,10 +204,14 @@ impl Laws {
             Action::KillWorker { worker } => self.kill(worker, now),
             Action::ForgetWorker {
                 worker,
+                cause,
                 failed,
                 backoff,
                 ..
-            } => self.forget(worker, failed, backoff, now),
+            } => {
+                self.workers[&worker].may_die_of(cause);
+                self.forget(worker, failed, backoff, now);
+            }
             Action::ReportPool { pool, state } => self.report(pool, state),
             Action::FinishReload { pool, generation } => {
                 self.finish_reload(pool, generation);
@@ -259,14 +276,7 @@ impl Laws {
         assert!(fresh, "offered twice");
         worker.offered = Some(now);
         let (pool, generation) = (worker.pool, worker.generation);
-        let pool = self.pool(pool);
-        pool.ready_once.insert(generation);
-        // a service has shown all that it can
-        let proven = pool.settings[&generation].ready_after.is_some();
-        if proven && generation == pool.accepted {
-            pool.not_before = Time::default();
-        }
-        self.worker(id).served |= proven;
+        self.pool(pool).ready_once.insert(generation);
     }
 
     /// Every action was taken.
@@ -349,10 +359,13 @@ impl Laws {
         let room = self.maximum == 0 || self.workers.len() < size(self.maximum);
         assert!(room, "no room for {worker} among all pools");
         let useful = self.useful(id);
+        let lingering = self.lingering(id, now);
         let pool = self.pool(id);
         let accepted = pool.keys().clone();
+        // those of an older generation that linger hold up no others, as far as the surge goes
+        let surge = size(accepted.surge);
         assert!(
-            live < size(pool.scale().maximum + accepted.surge),
+            live < size(pool.scale().maximum) + surge + lingering.min(surge),
             "no room for {worker}"
         );
         assert!(pool.runs(), "started though it is stopped");
@@ -384,17 +397,17 @@ impl Laws {
             self.last.replace(worker) < Some(worker),
             "{worker} is used again"
         );
+        let settings = &self.pools[&id].settings[&generation];
         self.workers
-            .insert(worker, Worker::new(id, generation, now));
+            .insert(worker, Worker::new(id, generation, settings, now));
     }
 
     fn retire(&mut self, id: WorkerId, cause: Cause, now: Time) {
         let (shares, ready_before) = (self.maximum > 0, self.ready(self.workers[&id].pool));
         let leaving = self.leaving(self.workers[&id].pool);
         let worker = self.tell(id, Told::Retire, now);
-        let (pool, generation, shed) = (worker.pool, worker.generation, worker.shed);
-        let settings = self.settings(pool, generation).clone();
-        self.workers[&id].may_retire(cause, &settings, now);
+        let (pool, shed) = (worker.pool, worker.shed);
+        worker.may_retire(cause, now);
         let pool = &self.pools[&pool];
         let wanted = size(pool.wanted);
         // 9: who goes for our sake leaves enough behind; where all room is taken, one is replaced at a time
@@ -410,16 +423,12 @@ impl Laws {
     }
 
     fn stop(&mut self, id: WorkerId, cause: Cause, overdue: bool, now: Time) {
-        let known = &self.workers[&id];
-        let settings = self.settings(known.pool, known.generation);
-        known.may_stop(cause, overdue, settings, self.stop.is_some(), now);
+        self.workers[&id].may_stop(cause, overdue, self.stop.is_some(), now);
         self.tell(id, Told::Stop, now);
     }
 
     fn kill(&mut self, id: WorkerId, now: Time) {
-        let known = &self.workers[&id];
-        let settings = self.settings(known.pool, known.generation);
-        known.may_be_killed(settings, self.fast, now);
+        self.workers[&id].may_be_killed(self.fast, now);
         self.tell(id, Told::Kill, now);
         if let Some(known) = self.workers.get_mut(&id) {
             known.kills += 1;
@@ -468,6 +477,7 @@ impl Laws {
         assert!(upwards, "{told:?} for {id} after {:?}", worker.told);
         worker.told = told;
         worker.since = now;
+        worker.left.get_or_insert(now);
         worker
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use stockade_policy::supervision::{Event, Scale, Settings};
 use stockade_policy::{Backoff, Limit, PoolId};
 
+use crate::programs::STOP_SIGNAL;
 use crate::world::{Coming, TURMOIL, World};
 
 impl World {
@@ -35,6 +36,10 @@ impl World {
         for _ in 0..self.below(8) {
             let settings = self.chance(2).then(|| self.new_settings());
             self.later(turmoil, Coming::Reload(pool, settings));
+        }
+        for _ in 0..self.below(4) {
+            let settings = self.new_settings();
+            self.later(turmoil, Coming::Adjust(pool, settings));
         }
         for _ in 0..self.below(3) {
             let scale = self.new_scale();
@@ -93,6 +98,7 @@ impl World {
             } else {
                 seconds(self, 8)
             },
+            stop_signal: STOP_SIGNAL,
             restart_interval: if self.chance(4) {
                 Limit::of(Duration::from_secs(300 + self.below(900)))
             } else {
@@ -110,6 +116,22 @@ impl World {
             ready_after: self.chance(8).then_some(Duration::from_secs(1)),
             first_alone: self.chance(8),
         }
+    }
+
+    /// Only what needs no new workers: what a program is, and how many requests it takes, is another generation's.
+    pub(crate) fn adjust(&mut self, pool: PoolId, settings: Settings) {
+        let Some(keys) = self.laws.newest_keys(pool) else {
+            return;
+        };
+        let settings = Settings {
+            threads: keys.threads,
+            ready_after: keys.ready_after,
+            first_alone: keys.first_alone,
+            stop_signal: keys.stop_signal,
+            ..settings
+        };
+        self.deliver(Event::PoolAdjusted { pool, settings });
+        self.changed(pool);
     }
 
     pub(crate) fn few(&mut self, bound: u64) -> u32 {

@@ -7,6 +7,8 @@ use stockade_policy::{Generation, Limit, PoolId, WorkerId};
 
 use crate::world::{Coming, World};
 
+pub(crate) const STOP_SIGNAL: i32 = 15;
+
 #[derive(Clone, Copy)]
 pub(crate) enum Program {
     Good,

@@ -8,7 +8,7 @@ use stockade_policy::supervision::{Action, Event, Exit, Settings, Supervision};
 use stockade_policy::{Generation, PoolId, Random, Time, WorkerId};
 
 use crate::laws::Laws;
-use crate::programs::{Process, Program};
+use crate::programs::{Process, Program, STOP_SIGNAL};
 use crate::relay::Use;
 
 /// How long KILL takes at most: a process may hang in the kernel.
@@ -56,6 +56,8 @@ pub(crate) enum Coming {
     Copy,
     Jump(Duration),
     Reload(PoolId, Option<Settings>),
+    /// Other keys hold at once.
+    Adjust(PoolId, Settings),
     /// So many requests are there at a time from here on.
     Use(PoolId, u32),
     /// The relay looks whether there is something to tell.
@@ -205,6 +207,7 @@ impl World {
             }
             Coming::Use(pool, demand) => self.use_changes(pool, demand),
             Coming::Look(pool) => self.look(pool),
+            Coming::Adjust(pool, settings) => self.adjust(pool, settings),
             Coming::Jump(by) => self.now = self.now.after(by),
             Coming::Reload(pool, settings) => {
                 if let Some(settings) = settings {
@@ -243,6 +246,7 @@ impl World {
         let once = matches!(
             event,
             Event::PoolAdded { .. }
+                | Event::PoolAdjusted { .. }
                 | Event::ReloadRequested { .. }
                 | Event::PoolStopped { .. }
                 | Event::PoolStarted { .. }
@@ -299,10 +303,10 @@ impl World {
             Action::StopWorker { worker, .. } => {
                 self.rotate(worker, false);
                 if !self.processes[&worker].deaf {
-                    let exit = if self.chance(2) {
-                        Exit::Signal(15)
-                    } else {
-                        Exit::Code(0)
+                    let exit = match self.below(8) {
+                        0..4 => Exit::Code(0),
+                        4 => Exit::Signal(11),
+                        _ => Exit::Signal(STOP_SIGNAL),
                     };
                     self.later(3000, Coming::Death(worker, exit));
                 }

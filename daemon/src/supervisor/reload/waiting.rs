@@ -67,7 +67,13 @@ impl Shell {
         }
     }
 
-    fn failed_because_of(&mut self, pool: PoolId, worker: Option<WorkerId>, why: &str) {
+    /// It failed, and the worker whose last lines say why, if one does.
+    pub(in crate::supervisor) fn failed_because_of(
+        &mut self,
+        pool: PoolId,
+        worker: Option<WorkerId>,
+        why: &str,
+    ) {
         self.reloads.ended(pool, why, Some(worker), &mut self.relay);
         self.systemd.reloaded(pool);
     }

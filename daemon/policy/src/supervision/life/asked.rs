@@ -1,6 +1,6 @@
 //! What its pool asks a life.
 
-use super::{End, Life, State};
+use super::{End, Life, PATIENCE, State};
 use crate::{
     Generation, Time,
     supervision::{Cause, WorkerSnapshot, WorkerState},
@@ -59,6 +59,17 @@ impl Life {
         matches!(self.state, State::Killing { times, .. } if times > super::KILLS)
     }
 
+    /// From when on it lingers, while it goes.
+    pub(in super::super) fn lingers_from(&self) -> Option<Time> {
+        let told = self.told.filter(|_| self.leaving().is_some());
+        told.map(|told| told.after(PATIENCE))
+    }
+
+    /// It has answered a request; or it is ready, can be asked none, and has been for long enough.
+    pub(super) fn is_proven(&self, now: Time) -> bool {
+        self.served || self.is_ready() && self.proof.is_some_and(|proof| proof <= now)
+    }
+
     /// How it ended, once its process is gone.
     pub(in super::super) const fn end(&self) -> Option<End> {
         match self.state {
@@ -80,7 +91,8 @@ impl Life {
             State::Killing { again, .. } => Some(again),
             State::Ready { tired, interrupted } => {
                 let worn = self.worn.filter(|_| tired.is_none());
-                interrupted.into_iter().chain(worn).min()
+                let proof = self.proof.filter(|_| !self.served);
+                interrupted.into_iter().chain(worn).chain(proof).min()
             }
             State::Gone { .. } => None,
         }

@@ -94,11 +94,49 @@ fn a_crash_while_retiring_is_told_as_it_was() {
         (Exit::Code(0), Cause::MaximumRequests),
         (Exit::Code(3), Cause::ExitCode(3)),
         (Exit::Signal(11), Cause::Signal(11)),
+        (Exit::OutOfMemory, Cause::OutOfMemory),
     ] {
         let (mut life, mut context) = lives().swap_remove(3);
         life.retire(Cause::MaximumRequests, &mut context);
         assert_eq!(life.exited(exit, &mut context), Effect::Taken);
         assert_eq!(life.end(), Some(End::ours(cause)));
+    }
+}
+
+/// What it died of is told when that was not our doing, however far we had gone; a failure stays one.
+#[test]
+fn the_signal_that_was_not_ours_is_the_cause_and_what_was_ours_is_not() {
+    let ours = Cause::ProtocolError;
+    let signal = |number| (Exit::Signal(number), Cause::Signal(number));
+    let memory = (Exit::OutOfMemory, Cause::OutOfMemory);
+    let code = |status| (Exit::Code(status), Cause::ExitCode(status));
+    let stopped = (Exit::Signal(15), ours);
+    let (ended, gave_up) = ((Exit::Code(0), ours), (Exit::Code(3), ours));
+    for (steps, exits) in [
+        (
+            "broke",
+            vec![signal(9), signal(15), signal(11), memory, code(0), code(3)],
+        ),
+        (
+            "broke drained",
+            vec![signal(9), signal(6), memory, stopped, ended, gave_up],
+        ),
+        (
+            "broke drained deadline",
+            vec![signal(11), memory, (Exit::Signal(9), ours), stopped, ended],
+        ),
+    ] {
+        for ((exit, cause), (column, failed)) in exits
+            .into_iter()
+            .flat_map(|exit| [(exit, (2, true)), (exit, (3, false))])
+        {
+            let (mut life, mut context) = lives().swap_remove(column);
+            for step in steps.split(' ') {
+                feed(step, &mut life, &mut context);
+            }
+            assert_eq!(life.exited(exit, &mut context), Effect::Taken);
+            assert_eq!(life.end(), Some(End { cause, failed }), "{steps}: {exit:?}");
+        }
     }
 }
 
@@ -292,6 +330,7 @@ const fn settings() -> Settings {
         graceful_timeout: Limit::of(Duration::from_secs(65)),
         eviction_timeout: Limit::of(Duration::from_secs(30)),
         shutdown_timeout: Duration::from_secs(5),
+        stop_signal: 15,
         restart_interval: Limit::OFF,
         interrupt_timeout: Duration::ZERO,
         backoff: Backoff {

@@ -2,7 +2,7 @@
 
 use super::{Phase, Plan, Pool, number};
 use crate::{
-    WorkerId,
+    Time, WorkerId,
     supervision::{Action, Cause, context::Context, life::Life, size},
 };
 
@@ -54,6 +54,8 @@ impl Pool {
             self.start_missing(context);
             self.start_candidates(context)
         };
+        let patience = self.patience(context.now());
+        self.retry = self.retry.into_iter().chain(patience).min();
         let waits = self.place.filter(|_| self.live() == before);
         self.place = match all {
             true => None,
@@ -69,7 +71,7 @@ impl Pool {
             self.leave_alone(context);
         }
         for _ in 0..self.missing() {
-            if self.live() >= self.room() {
+            if self.live() >= self.room(context.now()) {
                 return true;
             }
             let generation = self.accepted.generation;
@@ -163,9 +165,28 @@ impl Pool {
         }
     }
 
-    /// The most live workers that a start may lead to.
-    pub(super) fn room(&self) -> usize {
-        size(self.scale().maximum).saturating_add(size(self.accepted.settings.surge))
+    /// The most live workers that a start may lead to. Outdated ones that linger hold up no roll, as far as the surge goes.
+    pub(super) fn room(&self, now: Time) -> usize {
+        let surge = size(self.accepted.settings.surge);
+        let lingering = self.lingering().filter(|from| *from <= now).count();
+        size(self.scale().maximum)
+            .saturating_add(surge)
+            .saturating_add(lingering.min(surge))
+    }
+
+    /// When there will be more room for what is held back for want of it.
+    fn patience(&self, now: Time) -> Option<Time> {
+        let held_back = self.missing() > 0 || self.candidate.is_some();
+        let full = held_back && self.live() >= self.room(now);
+        self.lingering().filter(|from| full && *from > now).min()
+    }
+
+    /// From when on each worker of an older generation that was told to go lingers.
+    fn lingering(&self) -> impl Iterator<Item = Time> {
+        let generation = self.accepted.generation;
+        let old = self.workers.values();
+        old.filter(move |life| life.generation() < generation)
+            .filter_map(Life::lingers_from)
     }
 
     /// Those that serve or will, but for a candidate's.

@@ -126,7 +126,7 @@ impl Pool {
         let wanted = self.demand.wanted(plan.settings.scale).max(1);
         let wanted = wanted.min(size(self.accepted.settings.surge));
         let started = self.count(|life| life.generation() == plan.generation);
-        let room = self.room().saturating_sub(self.live());
+        let room = self.room(context.now()).saturating_sub(self.live());
         if started == 0 && room == 0 {
             self.retire_one_too_many(context);
         }

@@ -1,9 +1,14 @@
 //! How many workers there are, by the laws' own reckoning.
 
-use stockade_policy::PoolId;
+use std::time::Duration;
+
+use stockade_policy::{PoolId, Time};
 
 use super::Laws;
 use super::worker::{Told, Worker};
+
+/// One that is told to go may take this long before others are started in spite of it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Laws {
     pub(super) fn live(&self, pool: PoolId) -> usize {
@@ -24,6 +29,15 @@ impl Laws {
 
     pub(super) fn leaving(&self, pool: PoolId) -> usize {
         self.count(pool, |worker| worker.told > Told::Nothing)
+    }
+
+    /// Those of an older generation that were told to go some time ago and have not gone.
+    pub(super) fn lingering(&self, id: PoolId, now: Time) -> usize {
+        let accepted = self.pools.get(&id).map(|pool| pool.accepted);
+        self.count(id, |worker| {
+            let left = worker.left.is_some_and(|left| now.since(left) >= PATIENCE);
+            left && Some(worker.generation) < accepted
+        })
     }
 
     pub(super) fn count(&self, pool: PoolId, which: impl Fn(&Worker) -> bool) -> usize {

@@ -110,6 +110,27 @@ impl Pool {
         self.down = down;
     }
 
+    /// The generation that new keys are of at once: the one that is to take over, or serves.
+    pub(super) fn adjustable(&self) -> Generation {
+        if self.abandoned.contains(&self.newest) {
+            self.accepted
+        } else {
+            self.newest
+        }
+    }
+
+    pub(super) fn adjust(&mut self, settings: &Settings) {
+        self.changed = None;
+        let generation = self.adjustable();
+        let before = self.settings.insert(generation, settings.clone());
+        if before.is_none_or(|before| before.scale != settings.scale) {
+            self.scaled = None;
+        }
+        if self.scale().is_static() {
+            self.used = None;
+        }
+    }
+
     pub(super) fn accept(&mut self, generation: Generation) {
         self.accepted = generation;
         self.not_before = Time::default();

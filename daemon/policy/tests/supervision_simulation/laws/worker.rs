@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use stockade_policy::supervision::{Cause, Settings};
+use stockade_policy::supervision::{Cause, Exit, Settings};
 use stockade_policy::{Generation, PoolId, Time};
+
+use super::Laws;
 
 pub(super) struct Worker {
     pub(super) pool: PoolId,
     pub(super) generation: Generation,
+    /// Those that it was started with: no adjustment is of it.
+    pub(super) settings: Settings,
     pub(super) started: Time,
     /// When it was ready.
     pub(super) offered: Option<Time>,
@@ -22,8 +26,11 @@ pub(super) struct Worker {
     pub(super) since: Time,
     /// How often KILL was sent.
     pub(super) kills: u32,
+    /// When it was first told to go.
+    pub(super) left: Option<Time>,
     /// The event that ends it was delivered.
     pub(super) ended: bool,
+    pub(super) exit: Option<Exit>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,10 +42,16 @@ pub(super) enum Told {
 }
 
 impl Worker {
-    pub(super) fn new(pool: PoolId, generation: Generation, now: Time) -> Self {
+    pub(super) fn new(
+        pool: PoolId,
+        generation: Generation,
+        settings: &Settings,
+        now: Time,
+    ) -> Self {
         Self {
             pool,
             generation,
+            settings: settings.clone(),
             started: now,
             offered: None,
             served: false,
@@ -48,7 +61,9 @@ impl Worker {
             told: Told::Nothing,
             since: now,
             kills: 0,
+            left: None,
             ended: false,
+            exit: None,
         }
     }
 
@@ -61,8 +76,31 @@ impl Worker {
         self.offered.is_some() && self.told == Told::Nothing
     }
 
+    /// It is a service that has been ready for long.
+    pub(super) fn is_steady(&self, now: Time) -> bool {
+        let long = self.settings.backoff.initial * 10;
+        let offered = self.offered.filter(|_| self.is_useful());
+        self.settings.ready_after.is_some()
+            && offered.is_some_and(|offered| now.since(offered) >= long)
+    }
+
+    /// A signal that was not ours is told, and only then one is; so is the want of memory.
+    pub(super) fn may_die_of(&self, cause: Cause) {
+        let ours = match self.exit {
+            Some(Exit::Signal(9)) => self.told == Told::Kill,
+            Some(Exit::Signal(signal)) => {
+                self.told >= Told::Stop && signal == self.settings.stop_signal
+            }
+            Some(Exit::OutOfMemory) => false,
+            Some(Exit::Code(_)) | None => true,
+        };
+        let told = matches!(cause, Cause::Signal(_) | Cause::OutOfMemory);
+        assert_eq!(told, !ours, "{:?} is told as {cause}", self.exit);
+    }
+
     /// It may be told that it retires for this.
-    pub(super) fn may_retire(&self, cause: Cause, settings: &Settings, now: Time) {
+    pub(super) fn may_retire(&self, cause: Cause, now: Time) {
+        let settings = &self.settings;
         let offered = self.offered.expect("it was ready");
         match cause {
             Cause::RequestTimeout => {
@@ -79,14 +117,8 @@ impl Worker {
     }
 
     /// 11: only a deadline that passed, the relay's word or the daemon's end stops a worker that was ready.
-    pub(super) fn may_stop(
-        &self,
-        cause: Cause,
-        overdue: bool,
-        settings: &Settings,
-        stopping: bool,
-        now: Time,
-    ) {
+    pub(super) fn may_stop(&self, cause: Cause, overdue: bool, stopping: bool, now: Time) {
+        let settings = &self.settings;
         let waited = now.since(self.since);
         if cause == Cause::StartupTimeout {
             let limit = settings.startup_timeout.0.expect("there is a limit");
@@ -106,12 +138,28 @@ impl Worker {
         }
     }
 
-    pub(super) fn may_be_killed(&self, settings: &Settings, fast: bool, now: Time) {
+    pub(super) fn may_be_killed(&self, fast: bool, now: Time) {
+        let settings = &self.settings;
         let waited = now.since(self.since);
         match self.told {
             Told::Nothing | Told::Retire => assert!(fast, "killed without a stop"),
             Told::Stop => assert!(fast || waited >= settings.shutdown_timeout, "killed early"),
             Told::Kill => assert!(waited >= Duration::from_secs(5)),
+        }
+    }
+}
+
+impl Laws {
+    /// A service has shown all that it can when it has been ready for long.
+    pub(super) fn prove_services(&mut self, now: Time) {
+        for worker in self.workers.values_mut() {
+            if !worker.served && worker.is_steady(now) {
+                worker.served = true;
+                let pool = self.pools.get_mut(&worker.pool).expect("it was added");
+                if worker.generation == pool.accepted {
+                    pool.not_before = Time::default();
+                }
+            }
         }
     }
 }
