@@ -227,7 +227,11 @@ fn a_wrong_target_is_a_sentence() {
             1,
             "`apt install php3.0-cgi`",
         ),
-        (&["--asgi", "hello:app"], 2, "not supported yet"),
+        (
+            &["--asgi", "hello:application"],
+            1,
+            "`stockade run` without --asgi",
+        ),
         (
             &["hello.py", "--static", "/a/=nowhere"],
             1,
