@@ -109,7 +109,7 @@ class LoadTest(unittest.TestCase):
         self.write("later.py", "async def application(scope, receive, send): pass\n")
         self.write("later2.py", "class A:\n    async def __call__(self, scope, receive, send): pass\napplication = A()\n")
         for name in ("later", "later2"):
-            self.refused(name, 4, "application is asynchronous, as ASGI applications are, and ASGI is not supported yet")
+            self.refused(name, 4, "application is asynchronous, as ASGI applications are: name it with `asgi`")
         for beginning in ("\x7fELF\0\0", "#!/usr/bin/perl\n"):
             path = self.write("program", beginning)
             errors = self.refused(path, 3, "it is a program, not Python source", "stockade run --command -- " + path)
