@@ -205,6 +205,69 @@ const COMPLAINTS: &[Complaint] = &[
         "fcgiwrap#18",
         &["a_worker_that_was_killed_costs_no_time_afterwards"],
     ),
+    (
+        "workers are not recycled by their memory, or only at the end of a request",
+        "granian#34, php-src#17661, #15274; uWSGI: reload-on-rss",
+        &[
+            "maximum_memory_replaces_a_worker_that_has_grown_and_no_request_fails",
+            "one_worker_at_a_time_is_replaced",
+        ],
+    ),
+    (
+        "the status tells the memory of the last request, not what a worker has",
+        "php-src#10600, #9494, #16221",
+        &[
+            "the_memory_and_time_of_a_worker_and_of_what_it_started_are_told",
+            "the_place_of_a_worker_is_taken_by_the_next_one_and_nobody_moves",
+        ],
+    ),
+    (
+        "a crash tells neither what was asked nor what was written last",
+        "gunicorn#1663, #2215",
+        &[
+            "a_crash_while_three_requests_run_names_the_signal_and_all_three",
+            "an_exit_under_a_request_is_told_with_its_last_line",
+        ],
+    ),
+    (
+        "a worker that hangs in C, with the interpreter's lock or stopped, is not noticed",
+        "gunicorn#2917, uwsgi#2776",
+        &[
+            "with_the_interpreters_lock_it_is_the_deadlock_timeout_that_sees_it",
+            "stopped_while_idle_it_is_the_deadlock_timeout_that_sees_it",
+            "stopped_while_busy_it_is_the_request_timeout_that_sees_it",
+        ],
+    ),
+    (
+        "the end of one request's time ends all requests of its process",
+        "uwsgi#2614, #2606",
+        &[
+            "what_else_the_process_is_at_goes_on",
+            "under_load_nobody_else_is_hit",
+        ],
+    ),
+    (
+        "on demand, fewer workers are started than are needed, or more than are",
+        "php-src#1308, #4101; roadrunner#2086",
+        &[
+            "it_has_as_many_as_requests_need_at_once",
+            "after_maximum_requests_none_is_started_without_need",
+            "it_grows_with_what_waits_and_shrinks_to_the_low_water_mark",
+        ],
+    ),
+    (
+        "spare workers are not used, and one that is busy is taken away",
+        "unit#1617, uwsgi#1983",
+        &["spare_workers_are_ready_beside_the_busy_ones_and_are_used"],
+    ),
+    (
+        "what a worker has started outlives it",
+        "fcgiwrap#19",
+        &[
+            "descendants_die_with_their_worker_wherever_they_went",
+            "descendants_in_sessions_of_their_own_end_with_their_worker",
+        ],
+    ),
 ];
 
 /// The tests of the list itself.
