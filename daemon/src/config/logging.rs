@@ -84,7 +84,7 @@ impl Value for AccessLog {
 impl Value for Format {
     fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
         let DeValue::String(text) = value.get_ref() else {
-            return Err(super::values::must_be(value, "a string"));
+            return Err(super::values::must_be(value, "a string in quotes"));
         };
         Self::try_from(text.to_string()).map_err(|error| {
             let mut wrong = wrong(value, error.to_string());

@@ -35,7 +35,8 @@ impl Value for Ceiling {
         if is_off(value) {
             return Ok(Self(None));
         }
-        Ok(Self(Some(size(value)?).filter(|bytes| *bytes > 0)))
+        let bytes = size(value).map_err(|error| or_off(value, error))?;
+        Ok(Self(Some(bytes).filter(|bytes| *bytes > 0)))
     }
 }
 
@@ -45,7 +46,19 @@ impl<T: Value> Value for Option<T> {
         if is_off(value) {
             return Ok(None);
         }
-        T::from_toml(value).map(Some)
+        let read = T::from_toml(value).map_err(|error| or_off(value, error))?;
+        Ok(Some(read))
+    }
+}
+
+/// What others write for no limit has a word of its own.
+fn or_off(value: &Spanned<DeValue<'_>>, error: Wrong) -> Wrong {
+    match value.get_ref() {
+        DeValue::String(text) if matches!(&**text, "unlimited" | "infinity" | "max") => wrong(
+            value,
+            format!("is {text:?}: write \"off\" where there is to be no limit"),
+        ),
+        _ => error,
     }
 }
 
@@ -81,13 +94,33 @@ pub(super) fn size(value: &Spanned<DeValue<'_>>) -> Result<u64, Wrong> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
-        _ => return Err(must_be(value, wanted)),
+        unit => {
+            let meant = binary(unit).filter(|_| digits > 0);
+            return Err(meant.map_or_else(
+                || must_be(value, wanted),
+                |unit| {
+                    let why = format!("is {text:?}, a size in a unit that is not known here: write \"{number}{unit}\"");
+                    wrong(value, why)
+                },
+            ));
+        }
     };
     let bytes = number
         .parse::<u64>()
         .ok()
         .and_then(|number| number.checked_mul(factor));
     bytes.ok_or_else(|| must_be(value, wanted))
+}
+
+/// The unit that others write so: "512M", "1GB".
+fn binary(unit: &str) -> Option<&'static str> {
+    match &*unit.to_ascii_lowercase() {
+        "k" | "kb" | "ki" | "kib" => Some("KiB"),
+        "m" | "mb" | "mi" | "mib" => Some("MiB"),
+        "g" | "gb" | "gi" | "gib" => Some("GiB"),
+        "b" => Some("B"),
+        _ => None,
+    }
 }
 
 /// In the largest unit that it is a whole number of.

@@ -76,7 +76,7 @@ impl Value for String {
 
 impl Value for Word {
     fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
-        let text = string(value, "a string")?;
+        let text = string(value, "a string in quotes")?;
         if text.contains('\0') {
             return Err(wrong(value, "contains a NUL character: remove it"));
         }

@@ -105,6 +105,16 @@ fn logging() {
     );
 }
 
+/// What other programs call it, and keys in another table than theirs.
+#[test]
+fn peers() {
+    check(
+        include_str!("mistakes/peers.txt"),
+        &Imagined::root(),
+        |text| format!("{BLOG}{text}"),
+    );
+}
+
 #[test]
 fn accounts() {
     check(
