@@ -61,10 +61,19 @@ fn explained(checked: &Checked, file: &Path, warnings: usize) -> String {
     lines.join("\n") + "\n"
 }
 
+/// How many there are.
+fn workers(pool: &Pool) -> String {
+    let most = counted(pool.processes, "worker");
+    match &pool.scale {
+        Some(scale) if scale.minimum == 0 => format!("0 to {most} on demand"),
+        Some(scale) if scale.minimum < scale.maximum => format!("{} to {most}", scale.minimum),
+        _ => most,
+    }
+}
+
 fn explain_pool(lines: &mut Vec<String>, pool: &Pool) {
     let Pool {
         name,
-        processes,
         threads,
         home,
         ..
@@ -73,10 +82,7 @@ fn explain_pool(lines: &mut Vec<String>, pool: &Pool) {
         1 => "one request at a time each".to_owned(),
         threads => format!("{threads} requests at a time each"),
     };
-    let (workers, account) = (
-        counted(*processes, "worker"),
-        identity(pool.account.as_ref()),
-    );
+    let (workers, account) = (workers(pool), identity(pool.account.as_ref()));
     let home = home.display();
     let what = match &pool.application {
         Application::Python {

@@ -12,7 +12,7 @@ use nix::unistd::geteuid;
 use stockade_daemon::{
     config::{
         self, Run, Target,
-        resolved::{Account, Config, Interface, Pool},
+        resolved::{Account, Application, Config, Interface, Pool},
     },
     log,
     supervisor::{self, Source},
@@ -118,7 +118,14 @@ fn announce(config: &Config) {
             threads,
             ..
         } = pool;
-        let (workers, slots) = (counted(*processes, "worker"), counted(*threads, "thread"));
+        let slots = match &pool.application {
+            Application::Python {
+                interface: Interface::Asgi,
+                ..
+            } => format!("{} at a time", counted(*threads, "request")),
+            _ => counted(*threads, "thread"),
+        };
+        let workers = counted(*processes, "worker");
         let each = if *processes == 1 { "" } else { " each" };
         tracing::info!("pool {name}: {workers} with {slots}{each}");
         if let Some(account) = &pool.account {

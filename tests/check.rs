@@ -21,6 +21,8 @@ fn it_tells_what_would_run_and_touches_nothing() {
         Pool::scripted(&site, &[], "processes = 3\nthreads = 2"),
         Pool::new("upstream = [\"127.0.0.1:9999\"]").named("wiki"),
         Pool::new("service = [\"sleep\", \"1000\"]").named("jobs"),
+        Pool::scripted(&site, &[], "scale = { minimum = 0, maximum = 7 }").named("rare"),
+        Pool::scripted(&site, &[], "scale = { minimum = 2, maximum = 7 }").named("busy"),
     ];
     let file = site.write("stockade.toml", &configuration(&site, &pools));
     let before = listing(site.path());
@@ -28,6 +30,8 @@ fn it_tells_what_would_run_and_touches_nothing() {
     assert_eq!(code, Some(0), "{out}");
     for words in [
         "pool app: 3 workers of ",
+        "pool rare: 0 to 7 workers on demand of ",
+        "pool busy: 2 to 7 workers of ",
         "2 requests at a time each",
         "pool wiki: requests go to 127.0.0.1:9999, 32 requests at a time each",
         "pool jobs: 1 worker of /",
@@ -38,7 +42,7 @@ fn it_tells_what_would_run_and_touches_nothing() {
         assert!(out.contains(words), "{words}: {out}");
     }
     let last = out.lines().last().unwrap();
-    let begins = format!("{}: 3 pools, no error, ", file.display());
+    let begins = format!("{}: 5 pools, no error, ", file.display());
     assert!(last.starts_with(&begins), "{out}");
     assert_eq!(listing(site.path()), before);
 }
@@ -50,7 +54,7 @@ fn nothing_is_wrong_or_odd_in_the_examples() {
         return;
     }
     tools::account(tools::POOL_USER);
-    for name in ["c", "django", "go", "hello", "perl", "php", "rust"] {
+    for name in ["asgi", "c", "django", "go", "hello", "perl", "php", "rust"] {
         let site = Site::new();
         let copy = site.copy_for_pool(
             &Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -65,7 +69,11 @@ fn nothing_is_wrong_or_odd_in_the_examples() {
         }
         let file = copy.join("stockade.toml");
         let text = fs::read_to_string(&file).unwrap();
-        let folder = if name == "django" { "shelf" } else { name };
+        let folder = match name {
+            "asgi" => "clock",
+            "django" => "shelf",
+            name => name,
+        };
         let text = text.replace(&format!("/srv/{folder}"), copy.to_str().unwrap());
         fs::write(&file, text).unwrap();
         let (code, out, errors) = check(&file, &[]);
