@@ -12,6 +12,7 @@ use stockade_policy::supervision::WorkerState;
 use crate::{
     ask::{ask, print},
     cli, exit, failed,
+    words::counted,
 };
 
 /// Shows all pools, or one with its workers.
@@ -203,13 +204,13 @@ fn exits(exits: &[ExitStatus]) -> String {
     for exit in exits {
         writeln!(
             text,
-            "  {}  worker {} (pid {}): {} after {}, {} requests{}{}",
+            "  {}  worker {} (pid {}): {} after {}, {}{}{}",
             stamp(exit.at),
             exit.worker,
             exit.pid,
             cause(exit),
             ago(exit.age_seconds),
-            exit.requests,
+            counted(exit.requests, "request"),
             exit.resident_bytes
                 .map_or_else(String::new, |bytes| format!(", {}", size(bytes))),
             had(&exit.current)

@@ -179,7 +179,7 @@ fn an_application_that_does_not_import_says_so_in_one_line() {
     let stockade = Stockade::serve(site, &[Pool::new(&keys)]);
     let line = stockade.log.wait(&["gone after", "exit-code"]);
     assert!(
-        line.contains(", before its first request: exit-code"),
+        line.contains(", before it answered a request: exit-code"),
         "{line}"
     );
     assert!(line.contains("; its last line: "), "{line}");

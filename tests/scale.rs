@@ -241,6 +241,22 @@ fn a_pool_is_stopped_and_started() {
         (code, said.as_str()),
         (Some(0), "pool app: is stopped already\n")
     );
+    let (code, said, _) = stockade.ask(&["reload", "--wait"]);
+    assert_eq!(
+        (code, said.as_str()),
+        (
+            Some(0),
+            "pool app: is stopped: generation 2 comes with `stockade start app`\n"
+        )
+    );
+    let (code, said, _) = stockade.ask(&["scale", "app", "3"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        said.contains("it is stopped: `stockade start app`"),
+        "{said}"
+    );
+    let (code, said, _) = stockade.ask(&["scale", "app", "2"]);
+    assert_eq!(code, Some(0), "{said}");
     let (code, said, _) = stockade.ask(&["start", "app"]);
     assert_eq!((code, said.as_str()), (Some(0), "pool app: started\n"));
     wait_workers(&stockade, 2);

@@ -121,7 +121,7 @@ fn obituary(worker: &Worker, now: Time, cause: Cause, failed: bool) -> String {
     let early = match (failed, worker.kind() == Kind::Service) {
         (false, _) => "",
         (true, true) => ", soon after its start",
-        (true, false) => ", before its first request",
+        (true, false) => ", before it answered a request",
     };
     // the line about its stop has said it of one that was too slow
     let hint = match cause {

@@ -299,9 +299,15 @@ impl Shell {
     pub(super) fn relay_heard_of(&mut self, pool: PoolId) {
         let record = self.pools.get_mut(&pool);
         if let Some(generation) = record.and_then(|record| record.heard_of()) {
+            let stopped = self.pools.get(&pool).is_some_and(|record| record.stopped);
             let name = self.pool_name(pool);
-            tracing::info!("pool {name}: reload finished: generation {generation} serves");
-            self.reload_finished(pool, generation);
+            let how = if stopped {
+                format!("is stopped: generation {generation} comes with `stockade start {name}`")
+            } else {
+                format!("generation {generation} serves")
+            };
+            tracing::info!("pool {name}: reload finished: {how}");
+            self.reload_ended(pool, &how);
         }
     }
 

@@ -136,8 +136,14 @@ impl Shell {
             format!("{minimum} to {maximum}")
         };
         tracing::info!("pool {name}: scaled to {workers} workers by an operator");
+        let stopped = self.pools.get(&pool).is_some_and(|record| record.stopped);
+        let then = if stopped {
+            format!("; it is stopped: `stockade start {name}` starts it")
+        } else {
+            String::new()
+        };
         done(format!(
-            "pool {name}: scaled to {workers} workers until the next reload"
+            "pool {name}: scaled to {workers} workers until the next reload{then}"
         ))
     }
 

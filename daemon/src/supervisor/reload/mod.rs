@@ -295,7 +295,9 @@ impl Shell {
             return;
         } else {
             record.adjust(keys);
-            notes.push(format!("pool {}: the new configuration holds", record.name));
+            let note = format!("pool {}: the new configuration holds", record.name);
+            tracing::info!("{note}");
+            notes.push(note);
         }
         let (name, kind) = (record.name.clone(), record.kind());
         let settings = record.supervision(false);

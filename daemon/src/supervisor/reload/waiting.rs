@@ -31,11 +31,6 @@ struct Waiter {
 const MOST_LINES: usize = 100;
 
 impl Shell {
-    /// The pool's new generation serves.
-    pub(in crate::supervisor) fn reload_finished(&mut self, pool: PoolId, generation: Generation) {
-        self.reload_ended(pool, &format!("generation {generation} serves"));
-    }
-
     /// What was begun with the pool has come to a good end.
     pub(in crate::supervisor) fn reload_ended(&mut self, pool: PoolId, how: &str) {
         self.reloads.ended(pool, how, None, &mut self.relay);
