@@ -45,6 +45,7 @@ pub(super) fn resolve(
         .collect();
     refuse_shared_addresses(&file.pools, folder, problems);
     let (daemon, pools) = (daemon?, pools.into_iter().collect::<Option<Vec<_>>>()?);
+    scale::refuse_too_many(&file.daemon, &pools, problems);
     let shim = match &file.shim {
         Some(table) => Some(shim::resolve(
             table,

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    errors::Problem,
-    file::{Given, PoolKeys},
+    errors::{Problem, Problems},
+    file::{DaemonKeys, Given, PoolKeys},
     resolve::{period, value},
-    resolved::{Application, Scale},
+    resolved::{Application, Kind, Pool, Scale},
     subtables::{ScaleKeys, Share},
 };
 
@@ -101,3 +101,22 @@ fn bounds(given: &Given<ScaleKeys>) -> Result<Scale, Problem> {
 pub(crate) const QUEUE_WAIT: Duration = Duration::from_millis(50);
 /// `idle-timeout` where it is not set.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// There must be room for the workers that the pools have at all times: those without one would wait for it, and a reload for them.
+pub(super) fn refuse_too_many(daemon: &DaemonKeys, pools: &[Pool], problems: &mut Problems) {
+    let least = |pool: &Pool| match &pool.scale {
+        _ if pool.application.kind() == Kind::Upstream => 0,
+        Some(scale) => scale.minimum,
+        None => pool.processes,
+    };
+    let all = pools.iter().map(least).fold(0, u32::saturating_add);
+    if let Some(given) = &daemon.maximum_processes
+        && given.value.0 > 0
+        && given.value.0 < all
+    {
+        problems.add(given.spot.wrong(format!(
+            "is {}, but the pools together have at least {all} workers (`processes`, or the `minimum` of `scale`): raise it, or have fewer",
+            given.value.0
+        )));
+    }
+}

@@ -54,36 +54,7 @@ pub fn warnings(config: &Config, surroundings: &dyn Surroundings) -> Vec<Warning
         }
         found
     };
-    let mut found: Vec<Warning> = config.pools.iter().flat_map(of_pool).collect();
-    found.extend(too_many(config));
-    found
-}
-
-/// `maximum-processes` leaves no room for the workers that there must always be: at the pool with which they are too many.
-fn too_many(config: &Config) -> Option<Warning> {
-    let most = config.daemon.maximum_processes;
-    let least = |pool: &Pool| (pool.scale.as_ref()).map_or(pool.processes, |scale| scale.minimum);
-    let ours = (config.pools.iter()).filter(|pool| pool.application.kind() != Kind::Upstream);
-    let all = ours.clone().map(least).fold(0, u32::saturating_add);
-    let mut sum: u32 = 0;
-    let mut ours = ours.filter(|_| most > 0 && all > most);
-    let pool = ours.find(|pool| {
-        sum = sum.saturating_add(least(pool));
-        sum > most
-    })?;
-    let (key, lower) = match &pool.scale {
-        Some(_) => ("scale", "`minimum`"),
-        None => ("processes", "`processes`"),
-    };
-    let why = format!(
-        "asks for {} workers at least, and with it all pools for {all}, more than `maximum-processes` ({most}): some are never started, and a reload waits for them: raise `maximum-processes`, or lower {lower}",
-        least(pool)
-    );
-    Some(Warning {
-        pool: pool.name.clone(),
-        key,
-        why,
-    })
+    config.pools.iter().flat_map(of_pool).collect()
 }
 
 /// A key, and the rest of the sentence.

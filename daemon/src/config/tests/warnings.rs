@@ -127,25 +127,6 @@ fn a_folder_that_the_daemon_makes_is_not_missed() {
 }
 
 #[test]
-fn more_workers_than_there_may_be() {
-    let pools = |most: u32| {
-        format!(
-            "[daemon]\nmaximum-processes = {most}\n[defaults]\nuser = \"blog\"\nsocket-group = \"www-data\"\n{PHP}[pool.blog]\n{SOCKET}processes = 3\n[pool.shop]\nlisten = [\"unix:/run/stockade/shop.sock\"]\nscale = {{ minimum = 2 }}\n"
-        )
-    };
-    let machine = with_nginx(Imagined::root());
-    assert_eq!(
-        said_of(&pools(4), &machine),
-        [
-            "pool shop: `scale` asks for 2 workers at least, and with it all pools for 5, more than `maximum-processes` (4): some are never started, and a reload waits for them: raise `maximum-processes`, or lower `minimum`"
-        ]
-    );
-    for most in [0, 5] {
-        assert_eq!(said_of(&pools(most), &machine), [""; 0]);
-    }
-}
-
-#[test]
 fn php_behind_the_shim() {
     let text = format!(
         "[pool.blog]\nuser = \"blog\"\n{PHP}{SOCKET}[shim]\n[[shim.route]]\npath = \"/\"\npool = \"blog\""
