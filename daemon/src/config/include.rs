@@ -4,15 +4,17 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{self, Read as _},
+    io,
     ops::Range,
     path::{Path, PathBuf},
 };
 
 use toml::de::{DeTable, DeValue};
 
-use super::errors::{Fault, LARGEST, Place, Problem, Problems};
+use super::{
+    errors::{Fault, LARGEST, Place, Problem, Problems},
+    surroundings::read_file,
+};
 
 /// The text of a configuration, and the files that it is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,7 +139,7 @@ fn add(
     problems: &mut Problems,
 ) {
     let shown = path.display();
-    let bytes = match read(path) {
+    let bytes = match read_file(path, LARGEST + 1) {
         Ok(bytes) => bytes,
         Err(error) => {
             let why = format!(
@@ -185,14 +187,6 @@ fn add(
             _ => problems.add(stray(here(name.span()))),
         }
     }
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(LARGEST + 1)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// What stands before the first table: behind another file it would be that one's.

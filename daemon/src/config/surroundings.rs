@@ -7,7 +7,7 @@ use std::{
     io::{self, Read as _},
     os::{
         fd::AsRawFd as _,
-        unix::fs::{MetadataExt, PermissionsExt},
+        unix::fs::{MetadataExt, OpenOptionsExt as _, PermissionsExt},
     },
     path::{Path, PathBuf},
     thread,
@@ -16,6 +16,7 @@ use std::{
 use landlock::{AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
 use nix::{
     fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
+    libc,
     sys::{
         resource::{Resource, getrlimit},
         stat::Mode,
@@ -118,7 +119,7 @@ pub trait Surroundings {
     /// The first `most` bytes of a file.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When it cannot be read, or is something else that may be read.
     fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>>;
     /// Our own environment.
     fn variables(&self) -> Vec<(OsString, OsString)>;
@@ -219,9 +220,7 @@ impl Surroundings for System {
     }
 
     fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        read_file(path, most)
     }
 
     fn variables(&self) -> Vec<(OsString, OsString)> {
@@ -242,6 +241,21 @@ impl Surroundings for System {
     }
 }
 
+/// The first `most` bytes of a file. It may be in a folder that is somebody else's to write to, so nothing is waited for: a named pipe would
+/// be read when its other end is opened.
+pub(super) fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 impl From<unistd::User> for User {
     fn from(user: unistd::User) -> Self {
         Self {
@@ -249,6 +263,26 @@ impl From<unistd::User> for User {
             uid: user.uid.as_raw(),
             gid: user.gid.as_raw(),
             home: user.dir,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::unistd::mkfifo;
+
+    use super::*;
+
+    #[test]
+    fn only_files_are_read_and_nothing_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, pipe) = (folder.path().join("file"), folder.path().join("pipe"));
+        fs::write(&file, "A=1\nB=2\n").unwrap();
+        mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+        assert_eq!(System.read(&file, 3).unwrap(), b"A=1");
+        for other in [&*pipe, folder.path(), Path::new("/dev/zero")] {
+            let error = System.read(other, 3).unwrap_err();
+            assert_eq!(error.to_string(), "it is no file", "{}", other.display());
         }
     }
 }
