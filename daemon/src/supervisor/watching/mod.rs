@@ -165,7 +165,9 @@ impl Watched {
     fn watch(&mut self, folders: &mut Option<Folders>) {
         let all: BTreeSet<PathBuf> = self.folders().map(Path::to_owned).collect();
         for folder in all {
+            // one that is gone is looked for elsewhere when what has become of it is looked at
             if let Err(error) = watch(folders, &folder)
+                && error.kind() != io::ErrorKind::NotFound
                 && !std::mem::replace(&mut self.warned, true)
             {
                 tracing::warn!(

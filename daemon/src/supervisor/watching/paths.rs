@@ -130,12 +130,14 @@ impl Files {
         };
         let mut open = vec![(real, self.root.clone())];
         while let Some((real, written)) = open.pop() {
-            if self.deep && folders.len() < MOST_FOLDERS {
+            let room = MOST_FOLDERS.saturating_sub(folders.len() + open.len() + 1);
+            if self.deep && room > 0 {
                 let entries = fs::read_dir(&real).into_iter().flatten().flatten();
                 let inner = entries.filter(|entry| {
                     let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
                     is_folder && !is_passing(&entry.file_name())
                 });
+                let inner = inner.take(room);
                 open.extend(inner.map(|entry| (entry.path(), written.join(entry.file_name()))));
             }
             folders.insert(real, written);
