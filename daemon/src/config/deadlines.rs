@@ -6,7 +6,7 @@ use stockade_policy::Limit;
 
 use super::{
     errors::Problem,
-    file::PoolKeys,
+    file::{Given, PoolKeys},
     python,
     resolve::{limit, period, value},
     resolved::Deadlines,
@@ -28,16 +28,20 @@ pub(super) fn deadlines(keys: &PoolKeys) -> Result<Deadlines, Problem> {
             "is less than a second, for which a healthy worker may be kept waiting on a busy machine: write a time like \"60s\"",
         ));
     }
-    // other programs have no interpreter whose lock could be asked for, and an event loop that is held up need not hold it
+    // other programs have no interpreter whose lock could be asked for, and an event loop that is held up need not hold it; what
+    // `[defaults]` say of it is for other pools
     let threaded = keys.wsgi.is_some() && !python::has_connections(keys);
+    let of_threads = |given: &Option<Given<Limit>>, default| {
+        value(given.as_ref().filter(|_| threaded), |given| *given, default)
+    };
     let deadlock = Limit(threaded.then_some(DEADLOCK));
     Ok(Deadlines {
         response_timeout: limit(keys.response_timeout.as_ref(), Duration::from_secs(60)),
         total_timeout: value(keys.total_timeout.as_ref(), |given| *given, Limit::OFF),
         connect_timeout: period(keys.connect_timeout.as_ref(), Duration::from_secs(15)),
         socket_timeout: limit(keys.socket_timeout.as_ref(), Duration::from_secs(60)),
-        interrupt_timeout: value(keys.interrupt_timeout.as_ref(), |given| *given, Limit::OFF),
-        deadlock_timeout: value(keys.deadlock_timeout.as_ref(), |given| *given, deadlock),
+        interrupt_timeout: of_threads(&keys.interrupt_timeout, Limit::OFF),
+        deadlock_timeout: of_threads(&keys.deadlock_timeout, deadlock),
     })
 }
 

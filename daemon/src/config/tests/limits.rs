@@ -62,11 +62,30 @@ fn times_of_responses_and_connections_are_what_is_said() {
 }
 
 #[test]
-fn only_python_has_an_interpreter_that_may_hang() {
-    let text = "[defaults]\ndeadlock-timeout = \"5s\"\ninterrupt-timeout = \"1s\"\n[pool.forms]\nlisten = [\"unix:/run/forms.sock\"]\nuser = \"blog\"\ncommand = [\"php-cgi\"]\n";
-    let pool = only_pool(text, &Imagined::root());
-    assert_eq!(pool.deadlines.deadlock_timeout, Limit::OFF);
-    assert_eq!(pool.deadlines.interrupt_timeout, Limit::OFF);
+fn only_threads_of_python_have_an_interpreter_that_may_hang() {
+    let defaults = "[defaults]\ndeadlock-timeout = \"5s\"\ninterrupt-timeout = \"1s\"\n";
+    for application in [
+        "command = [\"php-cgi\"]",
+        "asgi = \"blog.asgi:application\"",
+        "wsgi = \"blog.wsgi:application\"\nconcurrency = \"gevent\"",
+    ] {
+        let text = format!(
+            "{defaults}[pool.forms]\nlisten = [\"unix:/run/forms.sock\"]\nuser = \"blog\"\n{application}\n"
+        );
+        let pool = only_pool(&text, &Imagined::root());
+        let Deadlines {
+            interrupt_timeout,
+            deadlock_timeout,
+            ..
+        } = pool.deadlines;
+        let both = (interrupt_timeout, deadlock_timeout);
+        assert_eq!(both, (Limit::OFF, Limit::OFF), "{application}");
+    }
+    let pool = only_pool(&format!("{defaults}{SMALLEST}"), &Imagined::root());
+    assert_eq!(
+        pool.deadlines.deadlock_timeout,
+        Limit::of(Duration::from_secs(5))
+    );
     let pool = only_pool(
         &format!("{SMALLEST}deadlock-timeout = \"off\"\ninterrupt-timeout = \"0s\"\n"),
         &Imagined::root(),
