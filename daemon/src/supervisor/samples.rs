@@ -3,7 +3,7 @@
 //! How much of the memory is whose ([`look`]) the kernel says only while nothing changes the process's memory: of one that hangs in the kernel
 //! it may be silent for ever. So that is asked on a thread that nobody waits for; the loop itself asks only what is at hand ([`glance`]).
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{collections::BTreeMap, io::Read as _, thread, time::Duration};
 
 use procfs::{
     process::{MMapExtension, Process, Stat, all_processes},
@@ -102,8 +102,15 @@ fn memory(process: &Process) -> Option<u64> {
     part.or_else(|| anonymous(process))
 }
 
+/// Its name, which is in the same file, may be made of any bytes.
 fn anonymous(process: &Process) -> Option<u64> {
-    Some(process.status().ok()?.rssanon? * KIB)
+    let mut status = Vec::new();
+    let mut file = process.open_relative("status").ok()?;
+    file.read_to_end(&mut status).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kibibytes: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * KIB)
 }
 
 /// Its own, and that of its children that have ended.

@@ -114,7 +114,9 @@ fn is_in_one_of(pid: i32, leaves: &BTreeSet<Arc<Path>>) -> bool {
 
 /// The user that the process is.
 fn user_of(pid: i32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    // its name, which is in it too, may be made of any bytes
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }
@@ -130,4 +132,25 @@ fn children() -> Vec<i32> {
             numbers.flatten().collect::<Vec<i32>>()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::ffi::OsStringExt, process::Command};
+
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a process to look at")]
+    fn a_process_has_a_user_whatever_its_name_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = std::ffi::OsString::from_vec(b"\xffUid:\t7".to_vec());
+        let program = folder.path().join(name);
+        fs::copy("/bin/sleep", &program).unwrap();
+        let mut child = Command::new(&program).arg("1000").spawn().unwrap();
+        let user = user_of(child.id().cast_signed());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(user, Some(nix::unistd::getuid().as_raw()));
+    }
 }
