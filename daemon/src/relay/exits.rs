@@ -27,8 +27,8 @@ const REQUESTS: usize = 20;
 const TOLD: usize = 10;
 /// What a worker lost so long before its end has to do with it.
 const RECENT: Duration = Duration::from_secs(5);
-/// How long the line waits for the end of the worker's pipes and connections, which something else may hold open.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long the end of a worker's pipes and connections is waited for, which something else may hold open.
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How often its connections are looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(10);
 

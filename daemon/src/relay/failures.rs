@@ -7,18 +7,14 @@ use tokio::{
     io::AsyncWriteExt,
     net::UnixStream,
     sync::{mpsc, oneshot},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
-use super::{output::LastLines, pool_thread::ToPool};
+use super::{exits::LAST_WORDS, output::LastLines, pool_thread::ToPool};
 use crate::control::{admin::Answer, relay::Told};
 
 /// How long a thread may take to find the lines, and who asked to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the lines of a worker that is gone are waited for: something of it may hold its pipes open.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// Writes the answer.
 pub(super) async fn tell(
@@ -33,13 +29,8 @@ pub(super) async fn tell(
             continue;
         };
         if let Some(last) = last_lines(&threads, pool, worker).await {
-            let complete = async {
-                while !last.are_complete() {
-                    sleep(PAUSE).await;
-                }
-            };
             // what there is by then is told
-            drop(timeout(LAST_WORDS, complete).await);
+            drop(timeout(LAST_WORDS, last.ended()).await);
             lines.extend(last.all().iter().map(|line| format!("  {line}")));
         }
     }

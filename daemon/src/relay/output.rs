@@ -46,11 +46,6 @@ impl LastLines {
         self.lines().iter().cloned().collect()
     }
 
-    /// Nothing more comes.
-    pub(super) fn are_complete(&self) -> bool {
-        *self.0.open.borrow() == 0
-    }
-
     /// These lines, written before.
     pub(super) fn of(lines: Vec<String>) -> Self {
         let last = Self::default();

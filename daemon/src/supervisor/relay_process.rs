@@ -351,11 +351,6 @@ impl RelayProcess {
         self.tell(&ToRelay::LogLevelSet { log_level }, &[]);
     }
 
-    /// Whether there is one that takes operators' connections.
-    pub(super) fn may_answer(&self) -> bool {
-        self.serving().is_some_and(|life| !life.given_up)
-    }
-
     /// Has it tell an operator what has failed, with what the workers wrote last.
     pub(super) fn tell_failure(&mut self, lines: Vec<Told>, connection: OwnedFd) {
         let message = ToRelay::FailureTold { lines };

@@ -121,7 +121,7 @@ impl Reloads {
     fn answer(&mut self, relay: &mut RelayProcess) {
         for waiter in self.0.extract_if(.., |waiter| waiter.left.is_empty()) {
             let knows = waiter.lines.iter().any(|told| told.worker.is_some());
-            if knows && waiter.lines.len() <= MOST_LINES && relay.may_answer() {
+            if knows && waiter.lines.len() <= MOST_LINES && relay.listens() {
                 relay.tell_failure(waiter.lines, waiter.connection);
             } else {
                 waiter.answer_by_ourselves();
