@@ -1,12 +1,16 @@
 //! ASGI applications through the bundled adapter, behind nginx.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::net::UnixStream,
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
     thread,
 };
 
-use nix::sys::signal::Signal;
+use nix::sys::{
+    signal::Signal,
+    socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket},
+};
 
 use crate::support::{
     hosts::wait_all_idle,
@@ -129,6 +133,30 @@ fn many_requests_at_once_in_one_process() {
     for client in clients {
         assert_eq!(client.join().unwrap(), "together\n");
     }
+}
+
+#[test]
+fn a_loop_that_is_held_up_has_room_for_who_connects() {
+    let stockade = start(Site::new(), "processes = 1\nconnections = 2");
+    let held = stockade.site.path().join("hold");
+    fs::write(&held, "").expect("the folder is ours");
+    let mut host = stockade.connect();
+    let query = held.display().to_string();
+    host.begin_with("GET", &query, &[("PATH_INFO", "/hold")]);
+    stockade.log.wait(&["held up"]);
+    // for each slot one, and as many more as are asked about requests whose clients left
+    let path = stockade.site.path().join("run/workers/app.1.sock");
+    let address = UnixAddr::new(&path).expect("the path is short");
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let connect = |_| {
+        let ours = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        nix::sys::socket::connect(ours.as_raw_fd(), &address)?;
+        nix::Result::Ok(ours)
+    };
+    let connections: Vec<_> = (0..32).map(connect).collect();
+    fs::remove_file(&held).expect("it is there");
+    assert!(connections.iter().all(Result::is_ok), "{connections:?}");
+    assert_eq!(host.answer().unwrap().body(), "held\n");
 }
 
 #[test]

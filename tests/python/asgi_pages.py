@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 
 TEXT = [(b"content-type", b"text/plain")]
 life = []
@@ -164,6 +165,15 @@ async def page_together(scope, receive, send):
         together.set()
     await together.wait()
     await respond(send, b"together\n")
+
+
+async def page_hold(scope, receive, send):
+    """Holds the loop up for as long as the file is there."""
+    path = scope["query_string"].decode()
+    print("held up", file=sys.stderr, flush=True)
+    while os.path.exists(path):
+        time.sleep(0.01)
+    await respond(send, b"held\n")
 
 
 async def page_background(scope, receive, send):

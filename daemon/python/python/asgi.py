@@ -13,6 +13,8 @@ from stockade_python.serving import exit_status, name_in_reports, take_listener
 # a body that nobody takes is read this far ahead
 AHEAD = 64 * 1024
 STARTUP_FAILED = 3
+# connections that wait while the loop is held up, beyond one for each request: the relay asks about requests whose clients left on others
+MORE = 128
 # of the time until KILL, what is left for the application's own shutdown when its tasks were cancelled
 CLEANUP = 0.25
 STATUS_LINES = {int(status): "%d %s" % (status, status.phrase) for status in http.HTTPStatus}
@@ -249,7 +251,7 @@ class Worker:
         # the socket's name is the supervisor's
         options = {"cleanup_socket": False} if sys.version_info >= (3, 13) and not self.has_uvloop() else {}
         server = await self.loop.create_unix_server(
-            lambda: Connection(self), sock=listener, backlog=self.connections + 1, **options
+            lambda: Connection(self), sock=listener, backlog=self.connections + MORE, **options
         )
         if self.supervisor is not None:
             self.loop.add_reader(self.supervisor.fileno(), self.heard)

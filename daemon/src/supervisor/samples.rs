@@ -108,7 +108,9 @@ fn anonymous(process: &Process) -> Option<u64> {
     let mut file = process.open_relative("status").ok()?;
     file.read_to_end(&mut status).ok()?;
     let status = String::from_utf8_lossy(&status);
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))?;
     let kibibytes: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
     Some(kibibytes * KIB)
 }
