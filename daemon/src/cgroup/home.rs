@@ -204,9 +204,10 @@ impl Home {
         files::count(&self.place_of(pool).path, "memory.events.local", "oom").unwrap_or(0)
     }
 
-    /// Removes a pool's cgroup. One in which somebody is dying yet stays until the daemon ends.
-    pub(super) fn forget(&self, pool: &str) {
-        drop(fs::remove_dir(self.place_of(pool).path));
+    /// Removes a pool's cgroup. False: somebody in it is dying yet.
+    pub(super) fn forget(&self, pool: &str) -> bool {
+        let removed = fs::remove_dir(self.place_of(pool).path);
+        removed.map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |()| true)
     }
 
     fn failed(&self, step: &str) -> impl FnOnce(io::Error) -> Lack {
@@ -265,32 +266,33 @@ const HOME: &str = "stockade";
 const SUPERVISOR: &str = "supervisor";
 const SUBTREE: &str = "cgroup.subtree_control";
 
+/// What the kernel would have in a folder that is ours.
+#[cfg(test)]
+pub(super) fn imagined(folder: &std::path::Path) -> Home {
+    let ours = Place {
+        name: "/daemon".to_owned(),
+        path: folder.join("daemon"),
+        root: folder.to_owned(),
+    };
+    fs::create_dir(&ours.path).unwrap();
+    let place = ours.below(HOME);
+    let lock = claim(&place).unwrap().unwrap();
+    for (cgroup, controllers) in [(&ours.path, "memory pids"), (&place.path, "memory")] {
+        fs::write(cgroup.join("cgroup.controllers"), controllers).unwrap();
+        fs::write(cgroup.join(SUBTREE), "").unwrap();
+    }
+    Home {
+        ours,
+        place,
+        _lock: lock,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use super::*;
-
-    /// What the kernel would have in a folder that is ours.
-    fn home(folder: &Path) -> Home {
-        let ours = Place {
-            name: "/daemon".to_owned(),
-            path: folder.join("daemon"),
-            root: folder.to_owned(),
-        };
-        fs::create_dir(&ours.path).unwrap();
-        let place = ours.below(HOME);
-        let lock = claim(&place).unwrap().unwrap();
-        for (cgroup, controllers) in [(&ours.path, "memory pids"), (&place.path, "memory")] {
-            fs::write(cgroup.join("cgroup.controllers"), controllers).unwrap();
-            fs::write(cgroup.join(SUBTREE), "").unwrap();
-        }
-        Home {
-            ours,
-            place,
-            _lock: lock,
-        }
-    }
 
     fn text(cgroup: &Path, file: &str) -> String {
         fs::read_to_string(cgroup.join(file)).unwrap()
@@ -299,7 +301,7 @@ mod tests {
     #[test]
     fn a_controller_is_had_from_above() {
         let folder = tempfile::tempdir().unwrap();
-        let home = home(folder.path());
+        let home = imagined(folder.path());
         home.enable(Controller::Memory).unwrap();
         for cgroup in [&home.ours.path, &home.place.path] {
             assert_eq!(text(cgroup, SUBTREE), "+memory");
@@ -309,7 +311,7 @@ mod tests {
     #[test]
     fn a_controller_that_is_not_there_is_named_with_the_remedy() {
         let folder = tempfile::tempdir().unwrap();
-        let home = home(folder.path());
+        let home = imagined(folder.path());
         // nowhere in this hierarchy
         let said = home.enable(Controller::Cpu).unwrap_err().to_string();
         let lacks = "the controller cpu is not in /daemon, the daemon's own cgroup: ";
@@ -329,7 +331,7 @@ mod tests {
     #[test]
     fn limits_are_written_and_lifted() {
         let folder = tempfile::tempdir().unwrap();
-        let home = home(folder.path());
+        let home = imagined(folder.path());
         let pool = home.place_of("blog").path;
         fs::create_dir(&pool).unwrap();
         let limits = CgroupLimits {
@@ -352,7 +354,7 @@ mod tests {
     #[test]
     fn one_daemon_has_it() {
         let folder = tempfile::tempdir().unwrap();
-        let home = home(folder.path());
+        let home = imagined(folder.path());
         assert!(claim(&home.place).unwrap().is_none());
         let place = home.place.clone();
         // left with all that is in it, as a daemon that was killed leaves it

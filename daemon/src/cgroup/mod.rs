@@ -20,7 +20,7 @@ mod lack;
 mod leaf;
 mod place;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stockade_policy::WorkerId;
 
@@ -35,10 +35,12 @@ pub(crate) use leaf::Leaf;
 pub(crate) struct Cgroups {
     home: Result<Home, Lack>,
     pools: BTreeMap<String, PoolCgroup>,
+    /// Pools that are gone, and in whose cgroups somebody was dying yet.
+    leaving: BTreeSet<String>,
 }
 
 /// What is known of a pool's cgroup.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PoolCgroup {
     limits: CgroupLimits,
     /// How often its own limit was reached and nothing could be freed, as far as anybody was told.
@@ -71,6 +73,7 @@ impl Cgroups {
         Self {
             home,
             pools: BTreeMap::new(),
+            leaving: BTreeSet::new(),
         }
     }
 
@@ -92,7 +95,9 @@ impl Cgroups {
         // the cgroup of one without limits is made when there is a worker to be put in it
         if limits != CgroupLimits::default() || self.pools.contains_key(pool) {
             home.limit(pool, &limits)?;
-            self.pools.entry(pool.to_owned()).or_default().limits = limits;
+            let known = self.pools.entry(pool.to_owned());
+            let known = known.or_insert_with(|| PoolCgroup::of(home, pool));
+            known.limits = limits;
         }
         Ok(())
     }
@@ -104,6 +109,7 @@ impl Cgroups {
         limits: CgroupLimits,
         worker: WorkerId,
     ) -> Result<Option<Leaf>, Lack> {
+        self.tidy();
         let Ok(home) = &self.home else {
             return Ok(None);
         };
@@ -116,7 +122,9 @@ impl Cgroups {
         };
         match made.and_then(|()| home.leaf(pool, worker)) {
             Ok(leaf) => {
-                self.pools.entry(pool.to_owned()).or_default().limits = limits;
+                let known = self.pools.entry(pool.to_owned());
+                let known = known.or_insert_with(|| PoolCgroup::of(home, pool));
+                known.limits = limits;
                 Ok(Some(leaf))
             }
             // better no cgroup than no worker
@@ -149,8 +157,62 @@ impl Cgroups {
 
     /// A pool is gone, and its workers are.
     pub(crate) fn forget(&mut self, pool: &str) {
-        if let (Some(_), Ok(home)) = (self.pools.remove(pool), &self.home) {
-            home.forget(pool);
+        if self.pools.remove(pool).is_some() {
+            self.leaving.insert(pool.to_owned());
         }
+        self.tidy();
+    }
+
+    /// Removes what is left of pools that are gone, unless others have their names.
+    fn tidy(&mut self) {
+        if let Ok(home) = &self.home {
+            let pools = &self.pools;
+            (self.leaving).retain(|pool| !pools.contains_key(pool) && !home.forget(pool));
+        }
+    }
+}
+
+impl PoolCgroup {
+    /// Of a pool that comes; its cgroup may be there, with what has happened in it.
+    fn of(home: &Home, pool: &str) -> Self {
+        Self {
+            limits: CgroupLimits::default(),
+            out_of_memory: home.out_of_memory(pool),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_pool_that_goes_leaves_its_cgroup_when_the_last_one_is_dead() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cgroups = Cgroups {
+            home: Ok(home::imagined(folder.path())),
+            pools: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+        };
+        let path = folder.path().join("daemon/stockade/pool.blog");
+        let none = CgroupLimits::default();
+        let leaf = cgroups.leaf("blog", none, WorkerId(1)).unwrap();
+        // the worker's is there yet
+        cgroups.forget("blog");
+        assert!(path.is_dir());
+        drop(leaf);
+        drop(cgroups.leaf("shop", none, WorkerId(2)).unwrap());
+        assert!(!path.exists());
+        // another of its name has it, with what happened in it before
+        let leaf = cgroups.leaf("blog", none, WorkerId(3)).unwrap();
+        cgroups.forget("blog");
+        fs::write(path.join("memory.events.local"), "oom 3\n").unwrap();
+        let other = cgroups.leaf("blog", none, WorkerId(4)).unwrap();
+        assert_eq!(cgroups.pools["blog"].out_of_memory, 3);
+        drop((leaf, other));
+        cgroups.forget("shop");
+        assert!(path.is_dir());
     }
 }
