@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::support::{
+    built,
     deadline::wait_for,
     fcgi::Answer,
     site::Site,
@@ -108,6 +109,22 @@ fn standard_error_without_end_costs_the_request_its_worker_and_others_nothing() 
         let workers = stockade.workers();
         (workers.len() == 2 && !workers.contains(&pid)).then_some(())
     });
+}
+
+#[test]
+fn lines_without_end_and_pause_do_not_keep_others_from_starting() {
+    let site = Site::new();
+    let worker = site.reachable(&built::scripted_worker());
+    let script = format!("#!/bin/sh\nyes '' &\nexec {}\n", worker.display());
+    let loud = site.program("loud", &script);
+    let loud = Pool::new(&format!("command = [{loud:?}]\nprocesses = 1")).named("loud");
+    let quiet = Pool::scripted(&site, &[], "processes = 1\nstartup-timeout = \"5s\"");
+    let stockade = Stockade::serve(site, &[quiet, loud]);
+    for _ in 0..3 {
+        let (code, out, error) = stockade.ask(&["reload", "app", "--wait"]);
+        assert_eq!((code, &*error), (Some(0), ""), "{out}");
+    }
+    assert_eq!(stockade.connect().get("").status(), 200);
 }
 
 fn assert_502(answer: &Answer, cause: &str) {

@@ -8,12 +8,14 @@ use std::{
 };
 
 use stockade_policy::{PoolId, WorkerId};
-use tokio::{io::AsyncReadExt, net::unix::pipe, sync::watch};
+use tokio::{io::AsyncReadExt, net::unix::pipe, sync::watch, task::yield_now};
 
 /// A longer line is cut into lines of this many bytes, so that a line of the log is written in one piece.
 const LINE_LIMIT: usize = 3500;
 /// Bytes taken in one read.
 const READ_SIZE: usize = 8 * 1024;
+/// Bytes after which others of the thread have their turn: each may be a line, and who writes without a pause would have them wait.
+const TURN_SIZE: usize = 512;
 
 /// What a worker writes to, as the log has it.
 const STREAMS: [&str; 2] = ["stdout", "stderr"];
@@ -148,9 +150,14 @@ pub(super) async fn run(output: Output, mut stop: watch::Receiver<bool>) -> Opti
         };
         match read {
             Ok(0) => break,
-            Ok(count) => lines.feed(&buffer[..count], |line| {
-                log_line(&pool, &worker, stream, line, &last);
-            }),
+            Ok(count) => {
+                for turn in buffer[..count].chunks(TURN_SIZE) {
+                    lines.feed(turn, |line| {
+                        log_line(&pool, &worker, stream, line, &last);
+                    });
+                    yield_now().await;
+                }
+            }
             Err(error) => {
                 tracing::error!("pool {pool}: could not read {stream} of {worker}: {error}");
                 break;
