@@ -182,6 +182,39 @@ fn pools_share_the_room_of_the_machine() {
     assert!(stockade.workers().len() <= 3);
 }
 
+/// Each pool's worker is needed by the next one as soon as it is idle, and by nobody when all has been answered.
+#[test]
+fn many_pools_take_turns_on_little_room_and_then_leave_each_other_alone() {
+    const POOLS: usize = 8;
+    let site = Site::new();
+    let scale = "minimum = 0, maximum = 3, queue-wait = \"20ms\", idle-timeout = \"2s\"";
+    let names: Vec<String> = (0..POOLS).map(|number| format!("p{number}")).collect();
+    let pools: Vec<Pool> = names
+        .iter()
+        .map(|name| app(&site, scale, "").named(name))
+        .collect();
+    let config =
+        configuration(&site, &pools).replacen("[daemon]\n", "[daemon]\nmaximum-processes = 2\n", 1);
+    let stockade = Stockade::run(site, &config);
+    stockade.log.wait(&["serving 8 pools"]);
+    let hosts: Vec<Fcgi> = names
+        .iter()
+        .map(|name| {
+            let mut host = Fcgi::connect(&stockade.socket(name));
+            host.begin("GET", "", &[]);
+            host
+        })
+        .collect();
+    for mut host in hosts {
+        assert_eq!(host.answer().expect("an answer").status(), 200);
+    }
+    wait_for("every worker gone", || {
+        stockade.workers().is_empty().then_some(())
+    });
+    let starts = stockade.log.matching(&["started, generation"]).len();
+    assert_eq!(starts, POOLS, "{}", stockade.log.text());
+}
+
 #[test]
 fn a_worker_that_has_nothing_to_do_for_long_is_replaced() {
     let stockade = Stockade::scripted("processes = 1\ninactivity-timeout = \"200ms\"");

@@ -38,7 +38,12 @@ pub(super) struct Load {
     owed: bool,
     /// When it was told last that requests wait.
     told_waiting: Option<Time>,
+    /// So many workers are to be shed as they become idle, until then.
+    to_shed: Option<(u32, Time)>,
 }
+
+/// What was asked for is forgotten before supervision asks again.
+const SHED_WITHIN: Duration = Duration::from_secs(4);
 
 impl Dispatch {
     /// A worker came, or not all could be shed: a report is due at the end of a window.
@@ -50,23 +55,43 @@ impl Dispatch {
     pub(super) fn forget_load(&mut self) {
         self.load = Load {
             owed: true,
+            to_shed: self.load.to_shed,
             ..Load::default()
         };
     }
 
-    /// Takes so many idle workers out of rotation, the longest unused first. A busy one is never among them.
-    pub(super) fn pool_shed(&mut self, count: u32) {
-        for _ in 0..count {
-            let Some(place) = self.workers.longest_unused() else {
-                self.owe_report();
-                return;
-            };
+    /// So many idle workers are to be taken out of rotation: those there are, and the next ones that have nothing to do. What was asked
+    /// before does not count any more.
+    pub(super) fn pool_shed(&mut self, count: u32, now: Time) {
+        self.load.to_shed = Some((count, now.after(SHED_WITHIN)));
+        self.shed_idle(now);
+        if self.load.to_shed.is_some() {
+            self.owe_report();
+        }
+    }
+
+    /// Takes idle workers out of rotation that are to go, the longest unused first. A busy one is never among them, nor one that something
+    /// waits for; part of every entry, behind what is handed out.
+    pub(super) fn shed_idle(&mut self, now: Time) {
+        let due = self.load.to_shed.take();
+        let Some((mut left, until)) = due.filter(|(_, until)| *until > now) else {
+            return;
+        };
+        while left > 0
+            && let Some(place) = self.workers.longest_unused()
+        {
+            left = left.saturating_sub(1);
             self.workers.enter(place, Standing::SetAside);
             if let Some(worker) = self.workers.at(place) {
                 let worker = worker.id;
                 self.act(Action::ReportShed { worker });
             }
         }
+        self.load.to_shed = (left > 0).then_some((left, until));
+        // those that went are not missed for having been busy once
+        let most = self.workers.offered();
+        self.load.peak = self.load.peak.min(most);
+        self.load.told = self.load.told.min(most);
     }
 
     /// Tells what is to be told at this time; part of every entry.

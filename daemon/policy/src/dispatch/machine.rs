@@ -89,7 +89,7 @@ impl Dispatch {
                 leased,
                 maximum_requests,
             } => self.worker_offered(worker, slots, leased, maximum_requests),
-            Event::PoolShed { count } => self.pool_shed(count),
+            Event::PoolShed { count } => self.pool_shed(count, now),
             Event::LeaseReturned { worker, slots } => self.lease_returned(worker, slots),
             Event::SlotWanted => self.slot_wanted(),
             Event::TakenOver => self.taken_over(),
@@ -198,6 +198,7 @@ impl Dispatch {
         self.lend_slots();
         self.hand_out_waiting(now);
         self.hand_over_slots();
+        self.shed_idle(now);
         self.drain.observe(self.workers.all_busy(), now);
         self.expect_watch(now);
         self.report_load(now);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Scale, size};
 
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Demand {
     /// Workers that were busy at once.
     busy: u32,
@@ -39,6 +39,12 @@ impl Demand {
             let more = missing.min(supply.useful.max(1));
             supply.useful.saturating_add(more)
         };
+    }
+
+    /// It has given workers up, and has so many left that serve or will: more are wanted when more is told, not for what was told before.
+    pub(super) fn give_up(&mut self, useful: u32, spare: u32) {
+        self.busy = self.busy.min(useful.saturating_sub(spare));
+        self.grown = self.grown.min(useful);
     }
 
     /// How many workers are wanted.

@@ -79,7 +79,7 @@ impl Supervision {
                 pool,
                 busy,
                 waiting,
-            } => self.tell_pool(pool, |pool, _| pool.used(busy, waiting)),
+            } => self.tell_use(pool, busy, waiting),
             Event::ReloadRequested { pool } => self.tell_pool(pool, Pool::reload),
             Event::StopRequested { deadline } => self.stop(deadline),
             Event::FastStopRequested => self.stop_fast(),
@@ -187,6 +187,18 @@ impl Supervision {
         let taken = tell(pool, &mut self.context);
         self.settle(id);
         taken
+    }
+
+    /// What waits is told of again and again. As long as it means nothing new, nobody is asked: hundreds of pools may wait for room.
+    fn tell_use(&mut self, id: PoolId, busy: u32, waiting: u32) -> bool {
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return false;
+        };
+        let told = self.phase == Phase::Running && pool.heeds_use();
+        if told && pool.used(busy, waiting) {
+            self.settle(id);
+        }
+        told
     }
 
     fn tell_worker(

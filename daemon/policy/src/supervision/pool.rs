@@ -124,21 +124,28 @@ impl Pool {
         }
     }
 
-    /// The relay tells how it is used. Whoever has one number of workers has no use for it.
+    /// How it is used is of use: who has one number of workers has none for it.
+    pub(super) fn heeds_use(&self) -> bool {
+        self.phase == Phase::Running && !self.scale().is_static()
+    }
+
+    /// The relay tells how it is used. True: that is something new.
     pub(super) fn used(&mut self, busy: u32, waiting: u32) -> bool {
-        if self.phase != Phase::Running || self.scale().is_static() {
-            return false;
-        }
+        let before = self.demand;
+        self.demand.told(busy, waiting, self.supply());
+        let hopes = self.shedding.was_in_vain();
+        self.shedding.hope();
+        hopes || self.demand != before
+    }
+
+    fn supply(&self) -> Supply {
         let generation = self.accepted.generation;
         let useful = |life: &Life| life.is_useful() && life.generation() <= generation;
-        let supply = Supply {
+        Supply {
             useful: number(self.count(useful)),
             starting: number(self.count(|life| useful(life) && life.is_starting())),
             threads: self.accepted.settings.threads,
-        };
-        self.demand.told(busy, waiting, supply);
-        self.shedding.hope();
-        true
+        }
     }
 
     /// An operator wants as many.
@@ -257,7 +264,12 @@ impl Pool {
         match tell(life, context) {
             Effect::Stale => return false,
             Effect::Taken => self.forget_if_gone(worker, context),
-            Effect::Shed => self.shedding.answered(),
+            Effect::Shed => {
+                if self.shedding.answered() {
+                    let useful = self.supply().useful;
+                    self.demand.give_up(useful, self.scale().spare);
+                }
+            }
             Effect::Ready => self.note_ready(generation, context),
             Effect::Served | Effect::Proven => {
                 if generation == self.accepted.generation {

@@ -16,22 +16,26 @@ const OVER: Duration = Duration::from_secs(5);
 pub(super) struct Shedding {
     /// How many are to come, and when that is over.
     asked: Option<(u32, Time)>,
+    /// It is for other pools.
+    for_others: bool,
     /// The last request was over before it was answered: none was idle.
     in_vain: bool,
 }
 
 impl Shedding {
-    pub(super) fn ask(&mut self, count: u32, now: Time) {
+    pub(super) fn ask(&mut self, count: u32, for_others: bool, now: Time) {
+        self.for_others = for_others;
         self.asked = Some((count, now.after(OVER)));
     }
 
-    /// The relay has taken one.
-    pub(super) fn answered(&mut self) {
+    /// The relay has taken one. True: to make room for others.
+    pub(super) fn answered(&mut self) -> bool {
         self.in_vain = false;
         self.asked = self.asked.and_then(|(count, until)| {
             let left = count.checked_sub(1).filter(|left| *left > 0)?;
             Some((left, until))
         });
+        self.for_others
     }
 
     pub(super) fn expire(&mut self, now: Time) {

@@ -92,7 +92,14 @@ fn idle_workers_are_shed_the_longest_unused_first_and_no_busy_one() {
          60 arrive e     -> hand e 4
          70 arrive f
          80 end d        -> hand f 4
-         90 shed 1");
+         90 shed 1
+         100 end f
+         105 end e       -> shed 4
+         110 offer 5 1
+         120 shed 2      -> shed 5
+         4119 offer 6 1  -> shed 6
+         4200 shed 1
+         8200 offer 7 1");
 }
 
 #[test]

@@ -47,11 +47,18 @@ impl Model {
 
     /// One that is busy is never shed, nor more than are to go.
     pub(crate) fn judge_shed(&mut self, worker: WorkerId) {
-        assert!(self.to_shed > 0, "shed, but nobody asked");
+        let asked = self.to_shed > 0 && self.shed_until > self.now;
+        assert!(asked, "shed, but nobody asked");
         self.to_shed -= 1;
         let known = self.worker(worker);
         assert!(known.usable() && known.busy() == 0, "{worker} is not idle");
         known.set_aside = true;
+        let left = self
+            .workers
+            .values()
+            .filter(|worker| worker.usable())
+            .count();
+        self.told_busy = self.told_busy.min(u32::try_from(left).expect("a few"));
     }
 
     pub(crate) fn judge_used(&mut self, busy: u32, waiting: u32) {
@@ -75,7 +82,8 @@ impl Model {
     /// Judges what was not told.
     pub(crate) fn judge_load(&self, timed: bool) {
         let idle = |worker: &Worker| worker.usable() && worker.busy() == 0;
-        let spared = self.to_shed > 0 && self.workers.values().any(idle);
+        let asked = self.to_shed > 0 && self.shed_until > self.now;
+        let spared = asked && self.workers.values().any(idle);
         assert!(!spared, "an idle worker was to go");
         if timed {
             let late = |worker| self.inactive_at(worker).is_some_and(|at| at <= self.now);

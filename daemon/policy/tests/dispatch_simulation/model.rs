@@ -24,8 +24,9 @@ pub(crate) struct Model {
     /// Of `scale`: the most workers that were busy at once, as told last, and when it was told that requests wait.
     pub(crate) told_busy: u32,
     pub(crate) told_waiting: Option<Time>,
-    /// Idle workers that are to go, in this entry.
+    /// Workers that are to go as they become idle, until then.
     pub(crate) to_shed: u32,
+    pub(crate) shed_until: Time,
     /// Reports that must come before the entry is over.
     pub(crate) due: BTreeSet<(WorkerId, &'static str)>,
 }
@@ -103,15 +104,18 @@ impl Model {
             told_busy: 0,
             told_waiting: None,
             to_shed: 0,
+            shed_until: Time::default(),
             due: BTreeSet::new(),
         }
     }
 
     /// The facts of an event, before the machine says anything to it.
     pub(crate) fn happened(&mut self, event: Event) {
-        self.to_shed = 0;
         match event {
-            Event::PoolShed { count } => self.to_shed = count,
+            Event::PoolShed { count } => {
+                self.to_shed = count;
+                self.shed_until = self.now.after(Duration::from_secs(4));
+            }
             Event::WorkerOffered {
                 worker,
                 slots,

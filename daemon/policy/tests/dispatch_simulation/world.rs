@@ -144,7 +144,6 @@ impl World {
             }
         }
         self.model.judge_standing(event.is_none());
-        self.model.to_shed = 0;
         self.model.judge_account(
             self.machine.snapshot(),
             self.machine.idle(),

@@ -163,6 +163,22 @@ fn a_pool_without_a_worker_gets_the_idle_one_of_a_pool_above_its_minimum() {
 }
 
 #[test]
+fn who_has_made_room_does_not_want_it_back_for_what_is_over() {
+    play(
+        "0      maximum-processes 1         |
+         0      add scale=0..3; add p2 scale=0..3 | report serving, report serving p2
+         100    used 0 1                    | start 1 g1
+         900    ready 1; used 1 0           | offer 1
+         1000   used 0 1 p2                 | shed 1
+         1500   shed 1                      | retire 1 scaled-down
+         1600   drained 1; exit 1 0         | stop 1 scaled-down, forget 1 scaled-down, start 2 g1 p2
+         2400   ready 2; used 1 0 p2        | offer 2
+         60000  jump                        |
+         60000  used 0 1                    | shed 1 p2",
+    );
+}
+
+#[test]
 fn of_pools_above_their_minimum_the_one_that_had_none_idle_is_asked_last() {
     play(
         "0      maximum-processes 4         |

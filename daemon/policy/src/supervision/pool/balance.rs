@@ -129,13 +129,13 @@ impl Pool {
     fn shed(&mut self, context: &mut Context) {
         let excess = self.ready().saturating_sub(self.wanted());
         if excess > 0 && self.shedding.expected() == 0 {
-            self.ask_to_shed(excess, context);
+            self.ask_to_shed(excess, false, context);
         }
     }
 
-    fn ask_to_shed(&mut self, count: usize, context: &mut Context) {
+    fn ask_to_shed(&mut self, count: usize, for_others: bool, context: &mut Context) {
         let count = number(count);
-        self.shedding.ask(count, context.now());
+        self.shedding.ask(count, for_others, context.now());
         context.act(Action::ShedWorkers {
             pool: self.id,
             count,
@@ -251,6 +251,6 @@ impl Pool {
 
     /// One of its workers that is idle is to make room for a pool that is poor.
     pub(in super::super) fn give_room(&mut self, context: &mut Context) {
-        self.ask_to_shed(1, context);
+        self.ask_to_shed(1, true, context);
     }
 }

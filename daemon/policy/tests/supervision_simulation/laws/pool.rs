@@ -26,6 +26,8 @@ pub(super) struct Pool {
     /// What the relay was asked to shed and has not, and when.
     asked: u32,
     asked_at: Time,
+    /// More than there were above those wanted: to make room for others.
+    for_others: bool,
     /// By the backoffs that were announced.
     pub(super) not_before: Time,
     /// A reload was asked for while no worker was ready: it may be accepted at once.
@@ -51,6 +53,8 @@ pub(super) struct Used {
     waiting: u32,
     /// No growth goes beyond.
     most: u32,
+    /// It has made room for others since: those that were busy may be fewer.
+    gave_up: bool,
 }
 
 impl Pool {
@@ -68,6 +72,7 @@ impl Pool {
             used: None,
             asked: 0,
             asked_at: Time::default(),
+            for_others: false,
             not_before: Time::default(),
             down: false,
             finished: BTreeSet::new(),
@@ -147,6 +152,7 @@ impl Pool {
                 busy,
                 waiting,
                 most,
+                gave_up: false,
             });
         }
     }
@@ -155,10 +161,14 @@ impl Pool {
     pub(super) fn wants(&self, wanted: u32) {
         let scale = self.scale();
         let within = |count: u32| count.min(scale.maximum).max(scale.minimum);
-        let least = within(self.used.map_or(0, |used| used.busy) + scale.spare);
+        let used = within(self.used.map_or(0, |used| used.busy) + scale.spare);
+        let least = match self.used {
+            Some(Used { gave_up: true, .. }) => scale.minimum,
+            _ => used,
+        };
         let most = match self.used {
-            Some(used) if used.waiting > 0 => least.max(within(used.most)),
-            _ => least,
+            Some(known) if known.waiting > 0 => used.max(within(known.most)),
+            _ => used,
         };
         assert!(
             (least..=most).contains(&wanted),
@@ -176,11 +186,15 @@ impl Pool {
         let above = count <= ready.saturating_sub(self.wanted);
         let gives_up = limited && count == 1 && ready > self.scale().minimum;
         assert!(above || gives_up, "{count} of {ready} are too many");
+        self.for_others = !above;
         self.asked = count;
         self.asked_at = now;
     }
 
     pub(super) fn shed(&mut self) {
         self.asked = self.asked.saturating_sub(1);
+        if let Some(used) = self.used.as_mut().filter(|_| self.for_others) {
+            used.gave_up = true;
+        }
     }
 }
