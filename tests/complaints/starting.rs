@@ -197,6 +197,8 @@ fn a_broken_generation_is_tried_with_one_worker_and_given_up() {
     stockade.configure(&[broken]);
     let (code, _, error) = stockade.ask(&["reload", "--wait"]);
     assert_eq!(code, Some(1), "{error}");
+    // the answer may come before the log does
+    stockade.log.wait(&["reload abandoned"]);
     assert_eq!(started(&stockade, "app"), 5, "{}", stockade.log.text());
     // a worker that is lost is made up for with what serves
     let lost = Fcgi::connect(&stockade.socket("app")).get("").pid();
