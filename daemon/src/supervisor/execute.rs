@@ -333,10 +333,11 @@ impl Shell {
 
     /// The relay takes what its listeners have accepted already, then closes them, as we do ours.
     fn drain_relay(&mut self) {
-        self.relay.drain();
+        // names go first: who connects by one that is there is to be among those that the relay takes last
         for record in self.pools.values_mut() {
             record.listeners.close();
         }
+        self.relay.drain();
         self.drained_when_all_have();
     }
 
