@@ -68,6 +68,12 @@ impl Exits {
         self.last.iter().map(|exit| &**exit)
     }
 
+    /// What a worker wrote last that is gone, and of whose end nothing is known yet.
+    pub(super) fn lines_of_departed(&self, worker: WorkerId) -> Option<LastLines> {
+        let remains = self.departed.get(&worker)?;
+        Some(remains.lines.clone())
+    }
+
     /// A worker is gone that had had this.
     pub(super) fn departed(&mut self, worker: WorkerId, remains: Remains) {
         self.departed.insert(worker, remains);

@@ -60,7 +60,9 @@ impl Ledger {
 
     /// What a worker that is gone wrote last, or why it was not launched.
     pub(super) fn last_lines(&self, worker: WorkerId) -> Option<LastLines> {
-        let exit = self.exits.iter().find(|exit| exit.worker == worker)?;
+        let Some(exit) = self.exits.iter().find(|exit| exit.worker == worker) else {
+            return self.exits.lines_of_departed(worker);
+        };
         let not_launched = exit.death.not_launched.clone();
         Some(not_launched.map_or_else(|| exit.lines.clone(), |why| LastLines::of(vec![why])))
     }
