@@ -53,6 +53,8 @@ fn who_waits_for_a_worker_that_is_stuck_at_its_start_is_refused_after_one_startu
     let stockade = Stockade::serve(Site::new(), &[Pool::new(keys)]);
     let answer = stockade.connect().get("");
     assert_refused(&answer, 503, "pool-failing");
+    // the answer may come before the log does
+    stockade.log.wait(&["stopping: startup-timeout"]);
     let tries = stockade.log.matching(&["stopping: startup-timeout"]);
     assert_eq!(tries.len(), 1, "{tries:?}");
 }
