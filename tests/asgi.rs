@@ -39,6 +39,8 @@ fn hello() {
     let response = client.send(Request::new("HEAD", "/?Ada"));
     assert_eq!((response.status, response.body.len()), (200, 0));
     assert_eq!(client.get("/empty").status, 204);
+    // what the application starts when it is imported does not inherit the listening socket
+    assert_eq!(client.get("/input").text(), "/dev/null");
     assert_eq!(client.get("/no/such").status, 404);
 }
 

@@ -37,6 +37,8 @@ fn every_kind_of_page(hub: &str) {
         (head.status, head.header("Content-Length")),
         (200, Some("12"))
     );
+    // what the application starts when it is imported does not inherit the listening socket
+    assert_eq!(client.get("/input").text(), "/dev/null");
     // Python's library was replaced before the application was imported
     let told = client.get("/hub").text();
     assert!(told.contains(hub) && told.ends_with("True True"), "{told}");

@@ -84,7 +84,16 @@ def errors(environ, start_response):
     return hello(environ, start_response)
 
 
+INPUT = os.readlink("/proc/self/fd/0")
+
+
+def given(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [INPUT.encode()]
+
+
 PAGES = {
+    "/input": given,
     "/": hello,
     "/broken": broken,
     "/cut": cut,
@@ -108,6 +117,8 @@ fn hello() {
         (200, "Hello, Ada!\n")
     );
     assert_eq!(response.header("Content-Type"), Some("text/plain"));
+    // what the application starts when it is imported does not inherit the listening socket
+    assert_eq!(client.get("/input").text(), "/dev/null");
     let response = client.send(Request::new("HEAD", "/?Ada"));
     assert_eq!((response.status, response.body.len()), (200, 0));
     let response = client.get("/caf%C3%A9");

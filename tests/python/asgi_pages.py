@@ -6,7 +6,7 @@ import sys
 import time
 
 TEXT = [(b"content-type", b"text/plain")]
-life = []
+INPUT = os.readlink("/proc/self/fd/0")
 
 
 async def application(scope, receive, send):
@@ -184,6 +184,10 @@ async def page_background(scope, receive, send):
     except asyncio.CancelledError:
         print("background: cancelled", file=sys.stderr, flush=True)
         raise
+
+
+async def page_input(scope, receive, send):
+    await respond(send, INPUT.encode())
 
 
 async def page_loop(scope, receive, send):

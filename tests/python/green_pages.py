@@ -8,6 +8,7 @@ import time
 from wsgiref.validate import validator
 
 TEXT = [("Content-Type", "text/plain")]
+INPUT = os.readlink("/proc/self/fd/0")
 SOCKET = socket.socket.__module__
 gate = threading.Barrier(50)
 
@@ -25,6 +26,11 @@ def page_hello(environ, start_response):
 def page_hub(environ, start_response):
     start_response("200 OK", TEXT)
     return ["{} {} {}".format(SOCKET, environ["wsgi.multithread"], environ["wsgi.multiprocess"]).encode()]
+
+
+def page_input(environ, start_response):
+    start_response("200 OK", TEXT)
+    return [INPUT.encode()]
 
 
 def page_together(environ, start_response):

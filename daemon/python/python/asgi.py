@@ -4,11 +4,12 @@ import asyncio
 import http
 import os
 import signal
+import socket
 import sys
 
 from stockade_python import Codec
 from stockade_python.report import write as report
-from stockade_python.serving import exit_status, name_in_reports, take_listener
+from stockade_python.serving import exit_status, name_in_reports
 
 # a body that nobody takes is read this far ahead
 AHEAD = 64 * 1024
@@ -222,9 +223,11 @@ class Request:
 class Worker:
     """The application, its connections and tasks, and the end of them."""
 
-    def __init__(self, application, scopes, supervisor, connections, patience):
+    def __init__(self, application, scopes, listener, supervisor, connections, patience):
         self.application = application
         self.scopes = scopes
+        # its number
+        self.listener = listener
         self.supervisor = supervisor
         self.connections = connections
         # seconds from the stop-signal until KILL; None: as long as it takes
@@ -247,7 +250,7 @@ class Worker:
             return STARTUP_FAILED
         for each in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(each, self.stop, 0)
-        listener = take_listener()
+        listener = socket.socket(fileno=self.listener)
         # the socket's name is the supervisor's
         options = {"cleanup_socket": False} if sys.version_info >= (3, 13) and not self.has_uvloop() else {}
         server = await self.loop.create_unix_server(
@@ -394,9 +397,9 @@ def loop_factory():
     return uvloop.new_event_loop()
 
 
-def serve(application, scopes, supervisor, connections, patience):
+def serve(application, scopes, listener, supervisor, connections, patience):
     """Runs the worker; its exit status."""
-    worker = Worker(application, scopes, supervisor, connections, patience)
+    worker = Worker(application, scopes, listener, supervisor, connections, patience)
     loop = loop_factory()
     asyncio.set_event_loop(loop)
     try:

@@ -12,7 +12,7 @@ import threading
 
 from stockade_python import Codec
 from stockade_python.report import write as report
-from stockade_python.serving import exit_status, name_in_reports, take_listener
+from stockade_python.serving import exit_status, name_in_reports
 
 READ = 64 * 1024
 # a body this long is written as it is
@@ -199,9 +199,11 @@ class Connection:
 
 
 class Worker:
-    def __init__(self, application, environs, supervisor, connections):
+    def __init__(self, application, environs, listener, supervisor, connections):
         self.application = application
         self.environs = environs
+        # its number
+        self.listener = listener
         self.supervisor = supervisor
         self.connections = connections
         self.pool = os.environ.get("STOCKADE_POOL")
@@ -215,7 +217,7 @@ class Worker:
         self.wakes, self.wake = socket.socketpair()
 
     def main(self):
-        listener = take_listener()
+        listener = socket.socket(fileno=self.listener)
         self.wakes.setblocking(False)
         self.wake.setblocking(False)
         for each in (signal.SIGTERM, signal.SIGINT):
@@ -274,6 +276,6 @@ def start(target, *arguments):
     threading.Thread(target=target, args=arguments, daemon=True).start()
 
 
-def serve(application, environs, supervisor, connections):
+def serve(application, environs, listener, supervisor, connections):
     """Runs the worker; its exit status."""
-    return Worker(application, environs, supervisor, connections).main()
+    return Worker(application, environs, listener, supervisor, connections).main()

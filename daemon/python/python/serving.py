@@ -1,21 +1,8 @@
 """What servers on event loops and hubs share."""
 
-import os
-import socket
-
-
 def printable(text):
     """A client must not write lines into the log."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def take_listener():
-    """Takes descriptor 0 over and puts /dev/null there, for the programs that the application starts inherit it."""
-    listener = socket.socket(fileno=os.dup(0))
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    os.dup2(null, 0)
-    os.close(null)
-    return listener
 
 
 def name_in_reports(fault, request, pool, method, path):

@@ -1,6 +1,6 @@
 //! An ASGI application's worker: `python/asgi.py` on an event loop, with the [`Codec`](crate::codec::Codec) for the wire.
 
-use std::{ffi::CStr, sync::Arc};
+use std::{ffi::CStr, os::unix::net::UnixListener, sync::Arc};
 
 use pyo3::{
     prelude::*,
@@ -10,7 +10,7 @@ use pyo3::{
 use crate::{
     arguments::Arguments,
     control::Control,
-    loops::{Supervisor, load_serving},
+    loops::{Supervisor, given_away, load_serving},
     scopes::Scopes,
 };
 
@@ -20,6 +20,7 @@ const ASGI: &CStr = pyo3::ffi::c_str!(include_str!("../python/asgi.py"));
 pub(crate) fn serve(
     py: Python<'_>,
     application: Py<PyAny>,
+    listener: UnixListener,
     arguments: &Arguments,
     control: Option<Arc<Control>>,
 ) -> PyResult<i32> {
@@ -34,6 +35,7 @@ pub(crate) fn serve(
         .call1((
             application,
             Bound::new(py, scopes)?,
+            given_away(listener),
             supervisor,
             arguments.slots,
             patience,

@@ -1,6 +1,6 @@
 //! A WSGI application's worker in greenlets: `python/hub.py` on gevent or eventlet, with the [`Codec`](crate::codec::Codec) for the wire.
 
-use std::{ffi::CStr, sync::Arc};
+use std::{ffi::CStr, os::unix::net::UnixListener, sync::Arc};
 
 use pyo3::{prelude::*, types::PyDict};
 
@@ -8,7 +8,7 @@ use crate::{
     arguments::Arguments,
     control::Control,
     environ::Environs,
-    loops::{Supervisor, load_serving},
+    loops::{Supervisor, given_away, load_serving},
 };
 
 const HUB: &CStr = pyo3::ffi::c_str!(include_str!("../python/hub.py"));
@@ -25,8 +25,8 @@ pub(crate) fn patched<'py>(py: Python<'py>, hub: &str) -> PyResult<Bound<'py, Py
 pub(crate) fn serve(
     py: Python<'_>,
     module: &Bound<'_, PyModule>,
-    application: Py<PyAny>,
-    base: Py<PyDict>,
+    (application, base): (Py<PyAny>, Py<PyDict>),
+    listener: UnixListener,
     arguments: &Arguments,
     control: Option<Arc<Control>>,
 ) -> PyResult<i32> {
@@ -37,6 +37,7 @@ pub(crate) fn serve(
         .call1((
             application,
             Bound::new(py, environs)?,
+            given_away(listener),
             supervisor,
             arguments.slots,
         ))?

@@ -2,7 +2,10 @@
 
 use std::{
     ffi::CStr,
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, IntoRawFd as _, OwnedFd, RawFd},
+        unix::net::UnixListener,
+    },
     sync::Arc,
 };
 
@@ -43,6 +46,11 @@ impl Supervisor {
             .map(|control| Bound::new(py, Self(control)))
             .transpose()
     }
+}
+
+/// The listening socket's number, for Python, which owns it from here on.
+pub(crate) fn given_away(listener: UnixListener) -> RawFd {
+    OwnedFd::from(listener).into_raw_fd()
 }
 
 /// Makes `stockade_python.serving` importable.

@@ -58,6 +58,7 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
         c"stockade_python.report",
     )?;
     let report = Report::new(report.getattr("write")?.unbind(), pool);
+    let listener = take_listener().map_err(|error| failed("take the listening socket", &error))?;
     set_title(py, &arguments, &report);
     let hub = match &arguments.hub {
         Some(name) => Some(hub::patched(py, name)?),
@@ -65,15 +66,17 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
     };
     let application = load(py, &arguments)?;
     if arguments.asgi {
-        return asgi::serve(py, application, &arguments, control);
+        return asgi::serve(py, application, listener, &arguments, control);
     }
     let base = base_environ(py, &arguments)?;
     if let Some(module) = hub {
-        return hub::serve(py, &module, application, base, &arguments, control);
+        let called = (application, base);
+        return hub::serve(py, &module, called, listener, &arguments, control);
     }
     serve_requests(
         py,
         (application, base),
+        listener,
         arguments,
         report,
         (control, heartbeat),
@@ -84,11 +87,11 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
 fn serve_requests(
     py: Python<'_>,
     (application, base): (Py<PyAny>, Py<PyDict>),
+    listener: UnixListener,
     arguments: Arguments,
     report: Report,
     (control, heartbeat): (Option<Arc<Control>>, Option<Heartbeat>),
 ) -> PyResult<i32> {
-    let listener = take_listener().map_err(|error| failed("take the listening socket", &error))?;
     let (signals, notify) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .map_err(|errno| failed("make a pipe for signals", &errno.into()))?;
     let helped = heartbeat.is_some() || arguments.interrupts;

@@ -53,17 +53,23 @@ pub(super) trait Peer {
     /// Bytes came: `buffer[HEADER_LEN..]`. Everything is to be used up.
     fn bytes(&self, buffer: &mut [u8]);
     /// The outbox was not empty, and is.
-    fn drained(&self);
+    fn drained(&self) {}
     /// Writing failed. False: what the peer has sent is still to be read.
-    fn write_failed(&self) -> bool;
+    fn write_failed(&self) -> bool {
+        true
+    }
     /// Whether it is over as soon as the peer has closed its side, whatever of it is still unread.
-    fn leaves_when_closed(&self) -> bool;
+    fn leaves_when_closed(&self) -> bool {
+        false
+    }
     /// Whether another process has been given it; asked before a read.
     fn moved(&self) -> bool {
         false
     }
     /// There is nothing to read just now. Some: and nothing more is waited for.
-    fn starved(&self) -> Option<End>;
+    fn starved(&self) -> Option<End> {
+        None
+    }
 }
 
 /// A non-blocking stream socket with an outbox.

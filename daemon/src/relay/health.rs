@@ -20,7 +20,7 @@ use stockade_protocol::{
 
 use super::{
     address::Address,
-    connection::{Connection, End, Peer, drive},
+    connection::{Connection, Peer, drive},
     output::LastLines,
     pool::Pool,
 };
@@ -160,19 +160,5 @@ impl Peer for Probe {
                 }
             }
         }
-    }
-
-    fn drained(&self) {}
-
-    fn write_failed(&self) -> bool {
-        true
-    }
-
-    fn leaves_when_closed(&self) -> bool {
-        false
-    }
-
-    fn starved(&self) -> Option<End> {
-        None
     }
 }

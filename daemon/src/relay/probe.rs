@@ -19,7 +19,7 @@ use stockade_protocol::{
 
 use super::{
     address::Address,
-    connection::{Connection, End, Peer, drive},
+    connection::{Connection, Peer, drive},
     pool::Pool,
 };
 use crate::control::FromRelay;
@@ -100,19 +100,5 @@ impl Peer for Probe {
                 }
             }
         }
-    }
-
-    fn drained(&self) {}
-
-    fn write_failed(&self) -> bool {
-        true
-    }
-
-    fn leaves_when_closed(&self) -> bool {
-        false
-    }
-
-    fn starved(&self) -> Option<End> {
-        None
     }
 }
