@@ -30,6 +30,11 @@ impl Random {
             None => 0,
         }
     }
+
+    /// `most` less by up to a tenth, so that what began together does not end together; 0 stays 0.
+    pub const fn less_a_tenth(&mut self, most: u64) -> u64 {
+        most.saturating_sub(self.below((most / 10).saturating_add(1)))
+    }
 }
 
 #[cfg(test)]
@@ -58,5 +63,22 @@ mod tests {
             seen[usize::try_from(random.below(6)).unwrap()] = true;
         }
         assert_eq!(seen, [true; 6]);
+    }
+
+    #[test]
+    fn jitter_takes_a_tenth_at_most() {
+        let mut random = Random::new(7);
+        let drawn: Vec<u64> = (0..1000).map(|_| random.less_a_tenth(1000)).collect();
+        assert!(drawn.iter().all(|each| (900..=1000).contains(each)));
+        assert!(drawn.iter().any(|each| *each < 910));
+        assert!(drawn.iter().any(|each| *each > 990));
+    }
+
+    #[test]
+    fn no_limit_stays_none_and_a_small_one_stays_one() {
+        let mut random = Random::new(7);
+        assert_eq!(random.less_a_tenth(0), 0);
+        assert_eq!(random.less_a_tenth(1), 1);
+        assert_eq!(random.less_a_tenth(9), 9);
     }
 }

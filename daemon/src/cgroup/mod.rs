@@ -29,6 +29,7 @@ use controller::Controller;
 use home::Home;
 pub(crate) use lack::Lack;
 pub(crate) use leaf::Leaf;
+pub(crate) use place::name_in;
 
 /// The cgroups of this daemon, if it can have any.
 #[derive(Debug)]

@@ -41,12 +41,14 @@ impl Place {
     }
 }
 
+/// The name of the cgroup, from what /proc/PID/cgroup says; none: there is no cgroup v2.
+pub(crate) fn name_in(cgroup: &str) -> Option<&str> {
+    cgroup.lines().find_map(|line| line.strip_prefix("0::"))
+}
+
 /// Our own cgroup, from what /proc/self/cgroup and /proc/self/mountinfo say.
 fn find(cgroup: &str, mountinfo: &str) -> Result<Place, Lack> {
-    let name = cgroup
-        .lines()
-        .find_map(|line| line.strip_prefix("0::"))
-        .ok_or(Lack::Absent)?;
+    let name = name_in(cgroup).ok_or(Lack::Absent)?;
     let folder = |(root, mount): (PathBuf, PathBuf)| {
         // beyond the root of our namespace: "/../other"
         let inside = !name.split('/').any(|part| part == "..");

@@ -5,6 +5,7 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     process::Child,
+    str::FromStr,
     sync::Arc,
 };
 
@@ -117,6 +118,13 @@ impl End {
         // An error would say that the runtime is gone, and nobody waits then.
         drop(self.0.readable().await);
     }
+}
+
+/// The first number behind a field of /proc/PID/status. The process's name, which is in it too, may be made of any bytes.
+pub(super) fn status_number<T: FromStr>(status: &[u8], field: &str) -> Option<T> {
+    let status = String::from_utf8_lossy(status);
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use procfs::{
 use stockade_policy::WorkerId;
 use tokio::sync::mpsc;
 
+use super::process::status_number;
 use crate::control::record::Sample;
 
 /// In the way of /proc.
@@ -102,16 +103,11 @@ fn memory(process: &Process) -> Option<u64> {
     part.or_else(|| anonymous(process))
 }
 
-/// Its name, which is in the same file, may be made of any bytes.
 fn anonymous(process: &Process) -> Option<u64> {
     let mut status = Vec::new();
     let mut file = process.open_relative("status").ok()?;
     file.read_to_end(&mut status).ok()?;
-    let status = String::from_utf8_lossy(&status);
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))?;
-    let kibibytes: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+    let kibibytes: u64 = status_number(&status, "RssAnon:")?;
     Some(kibibytes * KIB)
 }
 

@@ -158,14 +158,9 @@ impl Shell {
         if self.stopping {
             return Err(failed(75, "the daemon is stopping".to_owned()));
         }
-        let records = self.pools.values().filter(|record| !record.closing);
-        let Some(record) = records.clone().find(|record| record.name == name) else {
-            let known: Vec<&str> = records.map(|pool| pool.name.as_str()).collect();
-            let known = known.join(", ");
-            return Err(failed(
-                1,
-                format!("there is no pool {name:?}: the pools are {known}"),
-            ));
+        let record = self.known(name).and_then(|pool| self.pools.get(&pool));
+        let Some(record) = record else {
+            return Err(failed(1, self.no_pool(name)));
         };
         if record.kind() == Kind::Upstream {
             return Err(failed(

@@ -190,7 +190,7 @@ impl Shell {
                 seen = watcher.next() => self.watcher.saw(&seen, self.clock.now()),
                 // 10. What workers take.
                 Some(samples) = inbox.samples.recv() => self.sampled(samples),
-                // 10. Time; after what happened, so that good news that came in time counts.
+                // 11. Time; after what happened, so that good news that came in time counts.
                 () = until(self.clock, deadline) => {
                     streak = 0;
                     self.expire();

@@ -20,6 +20,9 @@ use nix::{
     unistd::{Pid, getsid},
 };
 
+use super::process::status_number;
+use crate::cgroup;
+
 /// Whom to leave alone when a worker is gone.
 #[derive(Debug, Default)]
 pub(super) struct Living {
@@ -108,17 +111,14 @@ fn is_in_one_of(pid: i32, leaves: &BTreeSet<Arc<Path>>) -> bool {
         return false;
     }
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    let name = text.lines().find_map(|line| line.strip_prefix("0::"));
-    name.is_some_and(|name| (Path::new(name).ancestors()).any(|above| leaves.contains(above)))
+    cgroup::name_in(&text)
+        .is_some_and(|name| (Path::new(name).ancestors()).any(|above| leaves.contains(above)))
 }
 
 /// The user that the process is.
 fn user_of(pid: i32) -> Option<u32> {
-    // its name, which is in it too, may be made of any bytes
     let status = fs::read(format!("/proc/{pid}/status")).ok()?;
-    let status = String::from_utf8_lossy(&status);
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
+    status_number(&status, "Uid:")
 }
 
 /// Every child of this process, whichever thread has it.

@@ -49,10 +49,10 @@ impl Usage {
             maximum_memory: keys
                 .wear
                 .maximum_memory
-                .map(|bytes| with_jitter(bytes, random)),
+                .map(|bytes| random.less_a_tenth(bytes)),
             cpu_time_limit: keys.wear.cpu_time_limit.0.map(|limit| {
                 let milliseconds = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-                Duration::from_millis(with_jitter(milliseconds, random))
+                Duration::from_millis(random.less_a_tenth(milliseconds))
             }),
             ..Self::default()
         }
@@ -134,11 +134,6 @@ impl Usage {
     }
 }
 
-/// Less by up to a tenth, so that workers that were started together do not end together; 0 stays 0.
-pub(super) fn with_jitter(maximum: u64, random: &mut Random) -> u64 {
-    maximum - random.below(maximum / 10 + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,22 +207,5 @@ mod tests {
         usage.took(sample(60, 3), at(20));
         usage.took(Sample::default(), at(25));
         assert_eq!((usage.sample, usage.at), (sample(60, 3), Some(at(20))));
-    }
-
-    #[test]
-    fn jitter_takes_a_tenth_at_most() {
-        let mut random = Random::new(7);
-        let drawn: Vec<u64> = (0..1000).map(|_| with_jitter(1000, &mut random)).collect();
-        assert!(drawn.iter().all(|each| (900..=1000).contains(each)));
-        assert!(drawn.iter().any(|each| *each < 910));
-        assert!(drawn.iter().any(|each| *each > 990));
-    }
-
-    #[test]
-    fn no_limit_stays_none_and_a_small_one_stays_one() {
-        let mut random = Random::new(7);
-        assert_eq!(with_jitter(0, &mut random), 0);
-        assert_eq!(with_jitter(1, &mut random), 1);
-        assert_eq!(with_jitter(9, &mut random), 9);
     }
 }

@@ -15,7 +15,7 @@ use super::{
     runtime_dir::RuntimeDir,
     sockets::{self, SocketFile, set_nonblocking},
     spawn::{Launch, Spawner},
-    usage::{Usage, with_jitter},
+    usage::Usage,
 };
 use crate::{
     cgroup::Leaf,
@@ -147,7 +147,7 @@ impl Worker {
             retired: false,
             answer_due: None,
             stopped: false,
-            maximum_requests: with_jitter(keys.wear.maximum_requests, random),
+            maximum_requests: random.less_a_tenth(keys.wear.maximum_requests),
         };
         let usage = Usage::new(keys, random);
         let worker = Self {

@@ -423,10 +423,9 @@ impl Life {
     /// go together.
     fn wears_out(&self, context: &mut Context) -> Option<Time> {
         let interval = self.settings.restart_interval.0?;
-        let tenth = interval.checked_div(10).unwrap_or_default().as_nanos();
-        let tenth = u64::try_from(tenth).unwrap_or(u64::MAX);
-        let jitter = Duration::from_nanos(context.random.below(tenth));
-        Some(context.now().after(interval.saturating_sub(jitter)))
+        let most = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        let age = Duration::from_nanos(context.random.less_a_tenth(most));
+        Some(context.now().after(age))
     }
 
     fn let_finish(&mut self, end: End, limit: Limit, context: &mut Context) {

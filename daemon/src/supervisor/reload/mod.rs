@@ -119,18 +119,10 @@ impl Shell {
         }
         let only = what.pool.as_deref();
         let (read, daemon, mut notes) = self.read_again()?;
-        let running: Vec<&Pool> = (self.pools.values())
-            .filter(|record| !record.closing)
-            .map(PoolRecord::in_force)
-            .collect();
+        let running: Vec<&Pool> = self.staying().map(PoolRecord::in_force).collect();
         let changes = Changes::between(&running, read, only);
         if let (Some(name), true) = (only, changes == Changes::default()) {
-            let known: Vec<&str> = running.iter().map(|pool| pool.name.as_str()).collect();
-            let known = known.join(", ");
-            return Err(Refusal::new(
-                1,
-                format!("there is no pool {name:?}: the pools are {known}"),
-            ));
+            return Err(Refusal::new(1, self.no_pool(name)));
         }
         let prepared = self.prepare(&changes)?;
         let of = only.map_or_else(String::new, |name| format!(" of pool {name}"));
@@ -239,9 +231,21 @@ impl Shell {
 
     /// The pool of this name that is not about to go.
     pub(super) fn known(&self, name: &str) -> Option<PoolId> {
-        let mut records = self.pools.values();
-        let found = records.find(|record| record.name == name && !record.closing);
+        let mut records = self.staying();
+        let found = records.find(|record| record.name == name);
         found.map(|record| record.id)
+    }
+
+    /// The pools that are not about to go.
+    fn staying(&self) -> impl Iterator<Item = &PoolRecord> {
+        self.pools.values().filter(|record| !record.closing)
+    }
+
+    /// An operator has named a pool that there is not.
+    pub(super) fn no_pool(&self, name: &str) -> String {
+        let known: Vec<&str> = self.staying().map(|record| record.name.as_str()).collect();
+        let known = known.join(", ");
+        format!("there is no pool {name:?}: the pools are {known}")
     }
 
     fn add_pool(
