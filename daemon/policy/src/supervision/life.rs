@@ -18,7 +18,7 @@ use core::{mem, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::state::End;
+pub(super) use self::state::{End, Role};
 use self::state::State;
 use super::{Action, Cause, Exit, Settings, context::Context};
 use crate::{Generation, Limit, PoolId, Time, WorkerId};
@@ -59,6 +59,7 @@ pub(super) enum Effect {
 pub(super) struct Life {
     pool: PoolId,
     worker: WorkerId,
+    role: Role,
     generation: Generation,
     /// Those of its generation: a later one's timeouts are not this one's.
     settings: Settings,
@@ -78,22 +79,37 @@ pub(super) struct Life {
 }
 
 impl Life {
-    /// Starts a worker. `startup-timeout` counts from here: the launch is part of it.
+    /// Starts one. `startup-timeout` counts from here: the launch is part of it.
     pub(super) fn start(
         pool: PoolId,
         generation: Generation,
+        role: Role,
         settings: &Settings,
         context: &mut Context,
     ) -> Self {
         let worker = context.new_worker();
-        context.act(Action::StartWorker {
-            pool,
-            worker,
-            generation,
+        context.act(match role {
+            Role::Worker => Action::StartWorker {
+                pool,
+                worker,
+                generation,
+            },
+            Role::Forked(template) => Action::ForkWorker {
+                pool,
+                worker,
+                generation,
+                template,
+            },
+            Role::Template => Action::StartTemplate {
+                pool,
+                worker,
+                generation,
+            },
         });
         Self {
             pool,
             worker,
+            role,
             generation,
             settings: settings.clone(),
             started: context.now(),
@@ -142,6 +158,11 @@ impl Life {
     /// The word of readiness may overtake the word of the launch: it implies it.
     pub(super) fn ready(&mut self, context: &mut Context) -> Effect {
         match self.state {
+            State::Starting { .. } if self.role == Role::Template => {
+                self.launched = true;
+                self.enter(State::READY, context);
+                Effect::Taken
+            }
             State::Starting { .. } => {
                 self.launched = true;
                 self.enter(State::READY, context);
@@ -372,6 +393,11 @@ impl Life {
     }
 
     // What its pool tells it.
+
+    /// A worker that this template forked is ready: what ends the template from here on is no fault of the application's start.
+    pub(super) const fn prove(&mut self) {
+        self.served = true;
+    }
 
     /// Lets a ready worker finish within `eviction-timeout` (a reload) or `graceful-timeout` (all else), then go.
     pub(super) fn retire(&mut self, cause: Cause, context: &mut Context) {

@@ -159,6 +159,7 @@ impl Supervision {
         Snapshot {
             pools: self.pools.values().map(Pool::snapshot).collect(),
             workers: self.pools.values().flat_map(Pool::workers).collect(),
+            templates: self.pools.values().flat_map(Pool::templates).collect(),
             ignored: self.ignored,
         }
     }

@@ -21,6 +21,7 @@
 
 mod balance;
 mod generations;
+mod templates;
 
 use std::collections::BTreeMap;
 
@@ -65,6 +66,8 @@ pub(super) struct Pool {
     /// It has let a worker go to make room for another.
     owed: bool,
     workers: BTreeMap<WorkerId, Life>,
+    /// With `preload`.
+    templates: BTreeMap<WorkerId, Life>,
 }
 
 /// A generation and its keys.
@@ -121,6 +124,7 @@ impl Pool {
             place: None,
             owed: false,
             workers: BTreeMap::new(),
+            templates: BTreeMap::new(),
         }
     }
 
@@ -211,13 +215,14 @@ impl Pool {
         for life in self.workers.values_mut().filter(|life| life.is_starting()) {
             life.stop(false, context);
         }
+        self.keep_templates(context);
         self.report(context);
     }
 
     /// Stops every worker. `overdue`: the relay still has requests with them.
     pub(super) fn stop(&mut self, overdue: bool, context: &mut Context) {
         self.close(context);
-        for life in self.workers.values_mut() {
+        for life in self.all_mut() {
             life.stop(overdue, context);
         }
     }
@@ -225,13 +230,13 @@ impl Pool {
     /// Kills every worker.
     pub(super) fn kill(&mut self, context: &mut Context) {
         self.close(context);
-        for life in self.workers.values_mut() {
+        for life in self.all_mut() {
             life.kill(context);
         }
     }
 
     pub(super) fn has(&self, worker: WorkerId) -> bool {
-        self.workers.contains_key(&worker)
+        self.workers.contains_key(&worker) || self.templates.contains_key(&worker)
     }
 
     /// Its workers until they are gone.
@@ -239,14 +244,14 @@ impl Pool {
         self.workers.len()
     }
 
-    /// Its workers are gone, but for those that KILL does not end.
+    /// Its processes are gone, but for those that KILL does not end.
     pub(super) fn is_empty_as_far_as_can_be(&self) -> bool {
-        self.workers.values().all(Life::is_out_of_reach)
+        self.all().all(Life::is_out_of_reach)
     }
 
-    /// It was removed, and its last worker is gone.
+    /// It was removed, and its last process is gone.
     pub(super) fn is_over(&self) -> bool {
-        self.phase == Phase::Removed && self.workers.is_empty()
+        self.phase == Phase::Removed && self.all().next().is_none()
     }
 
     /// Something happened to one of its workers. False: it came late or twice.
@@ -256,11 +261,13 @@ impl Pool {
         tell: impl FnOnce(&mut Life, &mut Context) -> Effect,
         context: &mut Context,
     ) -> bool {
-        let Some(life) = self.workers.get_mut(&worker) else {
+        let Some(life) = (self.workers.get_mut(&worker)).or_else(|| self.templates.get_mut(&worker))
+        else {
             return false;
         };
         let generation = life.generation();
         let started = life.started();
+        let template = life.template();
         match tell(life, context) {
             Effect::Stale => return false,
             Effect::Taken => self.forget_if_gone(worker, context),
@@ -270,7 +277,10 @@ impl Pool {
                     self.demand.give_up(useful, self.scale().spare);
                 }
             }
-            Effect::Ready => self.note_ready(generation, context),
+            Effect::Ready => {
+                self.prove(template);
+                self.note_ready(generation, context);
+            }
             Effect::Served | Effect::Proven => {
                 if generation == self.accepted.generation {
                     self.health.serve();
@@ -285,6 +295,7 @@ impl Pool {
                         self.health.be_failing();
                     }
                 }
+                self.forsake(template, context);
                 self.forget_if_gone(worker, context);
                 self.abandon(generation, cause, context);
             }
@@ -294,8 +305,8 @@ impl Pool {
 
     /// Deadlines may have passed.
     pub(super) fn expire(&mut self, context: &mut Context) {
-        let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
-        for worker in workers {
+        let all: Vec<WorkerId> = self.all().map(Life::id).collect();
+        for worker in all {
             self.tell(worker, Life::expire, context);
         }
         self.shedding.expire(context.now());
@@ -303,8 +314,7 @@ impl Pool {
 
     /// When [`Pool::expire`] has something to do.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.workers
-            .values()
+        self.all()
             .filter_map(Life::deadline)
             .chain(self.retry)
             .chain(self.shedding.deadline())
@@ -326,6 +336,10 @@ impl Pool {
 
     pub(super) fn workers(&self) -> impl Iterator<Item = WorkerSnapshot> {
         self.workers.values().map(Life::snapshot)
+    }
+
+    pub(super) fn templates(&self) -> impl Iterator<Item = WorkerSnapshot> {
+        self.templates.values().map(Life::snapshot)
     }
 
     /// Says how the pool stands when that has changed. A pool that drains with no worker left is stopped: what is
@@ -359,14 +373,13 @@ impl Pool {
     }
 
     fn forget_if_gone(&mut self, worker: WorkerId, context: &mut Context) {
-        let Some((generation, end)) = self
-            .workers
-            .get(&worker)
-            .and_then(|life| Some((life.generation(), life.end()?)))
+        let life = self.workers.get(&worker).or(self.templates.get(&worker));
+        let Some((generation, end)) = life.and_then(|life| Some((life.generation(), life.end()?)))
         else {
             return;
         };
         self.workers.remove(&worker);
+        self.templates.remove(&worker);
         let waits =
             end.failed && self.phase == Phase::Running && generation == self.accepted.generation;
         context.act(Action::ForgetWorker {
@@ -389,6 +402,15 @@ impl Pool {
         self.candidate = None;
         self.rest();
         self.report(context);
+    }
+
+    /// Its workers and templates.
+    fn all(&self) -> impl Iterator<Item = &Life> {
+        self.workers.values().chain(self.templates.values())
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Life> {
+        self.workers.values_mut().chain(self.templates.values_mut())
     }
 
     /// Nothing is to be started or shed.

@@ -13,6 +13,8 @@ pub struct Snapshot {
     pub pools: Vec<PoolSnapshot>,
     /// Their workers until they are gone, pool by pool in the order of their numbers.
     pub workers: Vec<WorkerSnapshot>,
+    /// Their templates, the same way.
+    pub templates: Vec<WorkerSnapshot>,
     /// Events that came late, twice or about nobody since the start.
     pub ignored: u64,
 }

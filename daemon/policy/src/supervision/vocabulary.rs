@@ -34,6 +34,8 @@ pub struct Settings {
     /// `service`: a worker that has run this long is ready. It gets no requests that could show its health: that shows when it
     /// has been ready for ten times `backoff-initial`.
     pub ready_after: Option<Duration>,
+    /// `preload`: workers are forked from a template, which has loaded the application.
+    pub preload: bool,
     /// The pool's first worker starts alone, the others when it is ready: a mistake that all would make is told once. For somebody
     /// who waits at a terminal; a daemon starts all at once.
     pub first_alone: bool,
@@ -331,6 +333,27 @@ pub enum Action {
         worker: WorkerId,
         /// The generation it belongs to.
         generation: Generation,
+    },
+    /// Launch a template of which workers are to be forked. It has a worker's number and a worker's life: comes back as
+    /// `WorkerLaunched` or `LaunchFailed`, then `WorkerReady`.
+    StartTemplate {
+        /// Whose.
+        pool: PoolId,
+        /// Its new number.
+        worker: WorkerId,
+        /// The generation it belongs to.
+        generation: Generation,
+    },
+    /// Have a template that is ready fork a worker. Comes back as `WorkerLaunched` or `LaunchFailed`.
+    ForkWorker {
+        /// Whose.
+        pool: PoolId,
+        /// Its new number.
+        worker: WorkerId,
+        /// The generation it belongs to.
+        generation: Generation,
+        /// The template.
+        template: WorkerId,
     },
     /// Let the relay give it requests.
     OfferWorker {

@@ -4,5 +4,6 @@ mod lives;
 mod pools;
 mod reload;
 mod scale;
+mod templates;
 mod timeline;
 mod wear;

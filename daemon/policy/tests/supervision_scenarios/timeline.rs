@@ -167,11 +167,13 @@ fn settings(words: &[&str]) -> Settings {
             maximum: Duration::from_secs(60),
         },
         ready_after: None,
+        preload: false,
         first_alone: false,
     };
     for (key, value) in words.iter().filter_map(|word| word.split_once('=')) {
         let millis = value.parse().ok().map(Duration::from_millis);
         match key {
+            "preload" => settings.preload = true,
             "first-alone" => settings.first_alone = true,
             "ready-after" => settings.ready_after = millis,
             "processes" => settings.scale = Scale::of(value.parse().expect(value)),
@@ -205,6 +207,17 @@ fn name(action: &Action) -> String {
             worker,
             generation,
         } => format!("start {worker} g{generation}{}", of(pool)),
+        Action::StartTemplate {
+            pool,
+            worker,
+            generation,
+        } => format!("template {worker} g{generation}{}", of(pool)),
+        Action::ForkWorker {
+            pool,
+            worker,
+            generation,
+            template,
+        } => format!("fork {worker} g{generation} of {template}{}", of(pool)),
         Action::OfferWorker { worker } => format!("offer {worker}"),
         Action::RetireWorker { worker, cause } => format!("retire {worker} {cause}"),
         Action::StopWorker {

@@ -3,6 +3,7 @@
 mod counts;
 mod peace;
 mod pool;
+mod templates;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -194,6 +195,17 @@ impl Laws {
                 worker,
                 generation,
             } => self.start(pool, worker, generation, now),
+            Action::StartTemplate {
+                pool,
+                worker,
+                generation,
+            } => self.start_template(pool, worker, generation, now),
+            Action::ForkWorker {
+                pool,
+                worker,
+                generation,
+                template,
+            } => self.fork(pool, worker, generation, template, now),
             Action::OfferWorker { worker } => self.offer(worker, now),
             Action::RetireWorker { worker, cause } => self.retire(worker, cause, now),
             Action::StopWorker {
@@ -265,6 +277,7 @@ impl Laws {
 
     fn forget_pool(&mut self, pool: PoolId) {
         assert_eq!(self.live(pool), 0, "it has workers");
+        assert_eq!(self.templates(pool).count(), 0, "it has templates");
         let pool = self.pool(pool);
         assert_eq!(pool.standing, Standing::Removed);
         pool.standing = Standing::Forgotten;
@@ -304,7 +317,8 @@ impl Laws {
             assert_eq!(there, known.standing != Standing::Forgotten);
         }
         // 2: what was started and not forgotten is what the machine knows
-        let known: BTreeSet<_> = snapshot.workers.iter().map(|worker| worker.id).collect();
+        let all = snapshot.workers.iter().chain(&snapshot.templates);
+        let known: BTreeSet<_> = all.map(|worker| worker.id).collect();
         assert!(known.iter().eq(self.workers.keys()), "a worker was lost");
     }
 
@@ -356,7 +370,8 @@ impl Laws {
         assert!(self.stop.is_none(), "started while stopping");
         let live = self.live(id);
         // 1
-        let room = self.maximum == 0 || self.workers.len() < size(self.maximum);
+        let processes = self.workers.values().filter(|worker| !worker.template);
+        let room = self.maximum == 0 || processes.count() < size(self.maximum);
         assert!(room, "no room for {worker} among all pools");
         let useful = self.useful(id);
         let lingering = self.lingering(id, now);
@@ -392,14 +407,7 @@ impl Laws {
             );
             *tried += 1;
         }
-        // 2
-        assert!(
-            self.last.replace(worker) < Some(worker),
-            "{worker} is used again"
-        );
-        let settings = &self.pools[&id].settings[&generation];
-        self.workers
-            .insert(worker, Worker::new(id, generation, settings, now));
+        self.add(id, worker, generation, now);
     }
 
     fn retire(&mut self, id: WorkerId, cause: Cause, now: Time) {

@@ -81,6 +81,8 @@ impl World {
                 Limit::of(seconds(world, most))
             }
         };
+        // a service has no application that could be loaded before
+        let service = self.chance(8);
         Settings {
             scale: self.new_scale(),
             threads: if self.chance(2) { 1 } else { 4 },
@@ -113,7 +115,8 @@ impl World {
                 initial: Duration::from_millis(500),
                 maximum: Duration::from_secs(60),
             },
-            ready_after: self.chance(8).then_some(Duration::from_secs(1)),
+            ready_after: service.then_some(Duration::from_secs(1)),
+            preload: !service && self.chance(3),
             first_alone: self.chance(8),
         }
     }
@@ -126,6 +129,7 @@ impl World {
         let settings = Settings {
             threads: keys.threads,
             ready_after: keys.ready_after,
+            preload: keys.preload,
             first_alone: keys.first_alone,
             stop_signal: keys.stop_signal,
             ..settings

@@ -29,9 +29,29 @@ pub(crate) struct Process {
     pub(crate) in_rotation: bool,
 }
 
+/// What a process is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    Worker,
+    Template,
+}
+
+impl Process {
+    /// One that was to be forked and is not there.
+    pub(crate) fn of_nobody(pool: PoolId) -> Self {
+        Self {
+            pool,
+            in_rotation: false,
+            alive: false,
+            deaf: true,
+            drain: None,
+        }
+    }
+}
+
 impl World {
     /// A process starts: what it will do is decided by its program and chance.
-    pub(crate) fn begin(&mut self, pool: PoolId, worker: WorkerId, generation: Generation) {
+    pub(crate) fn begin(&mut self, pool: PoolId, worker: WorkerId, generation: Generation, start: Start) {
         let settings = self.laws.settings(pool, generation).clone();
         let program = self.program_of(pool, generation);
         let never_drains = self.chance(5)
@@ -70,6 +90,13 @@ impl World {
             Program::Good | Program::Flaky | Program::Hung => {}
         }
         self.at(ready, Coming::Word(Event::WorkerReady { worker }, worker));
+        if start == Start::Template {
+            if matches!(program, Program::Flaky) {
+                let at = self.below(60_000);
+                self.at(at, Coming::Death(worker, Exit::Signal(11)));
+            }
+            return;
+        }
         let served = ready + self.below(5000);
         self.at(served, Coming::Word(Event::WorkerServed { worker }, worker));
         if matches!(program, Program::Flaky) {

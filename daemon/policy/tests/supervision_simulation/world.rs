@@ -8,7 +8,7 @@ use stockade_policy::supervision::{Action, Event, Exit, Settings, Supervision};
 use stockade_policy::{Generation, PoolId, Random, Time, WorkerId};
 
 use crate::laws::Laws;
-use crate::programs::{Process, Program, STOP_SIGNAL};
+use crate::programs::{Process, Program, STOP_SIGNAL, Start};
 use crate::relay::Use;
 
 /// How long KILL takes at most: a process may hang in the kernel.
@@ -291,7 +291,25 @@ impl World {
                 pool,
                 worker,
                 generation,
-            } => self.begin(pool, worker, generation),
+            } => self.begin(pool, worker, generation, Start::Worker),
+            Action::StartTemplate {
+                pool,
+                worker,
+                generation,
+            } => self.begin(pool, worker, generation, Start::Template),
+            Action::ForkWorker {
+                pool,
+                worker,
+                generation,
+                template,
+            } => {
+                if self.processes[&template].alive {
+                    self.begin(pool, worker, generation, Start::Worker);
+                } else {
+                    self.processes.insert(worker, Process::of_nobody(pool));
+                    self.later(50, Coming::Message(Event::LaunchFailed { worker }));
+                }
+            }
             Action::OfferWorker { worker } => self.rotate(worker, true),
             Action::RetireWorker { worker, .. } => {
                 self.rotate(worker, false);

@@ -1,14 +1,26 @@
 //! What its pool asks a life.
 
-use super::{End, Life, PATIENCE, State};
+use super::{End, Life, PATIENCE, Role, State};
 use crate::{
-    Generation, Time,
+    Generation, Time, WorkerId,
     supervision::{Cause, WorkerSnapshot, WorkerState},
 };
 
 impl Life {
     pub(in super::super) const fn generation(&self) -> Generation {
         self.generation
+    }
+
+    pub(in super::super) const fn id(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// The template that forked it.
+    pub(in super::super) const fn template(&self) -> Option<WorkerId> {
+        match self.role {
+            Role::Forked(template) => Some(template),
+            Role::Worker | Role::Template => None,
+        }
     }
 
     pub(in super::super) const fn started(&self) -> Time {

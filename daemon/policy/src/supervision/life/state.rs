@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Time, supervision::Cause};
+use crate::{Time, WorkerId, supervision::Cause};
 
 /// Why it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,17 @@ impl End {
             failed: true,
         }
     }
+}
+
+/// What it is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) enum Role {
+    /// To serve.
+    Worker,
+    /// To serve; this template forked it.
+    Forked(WorkerId),
+    /// To have workers forked of it. It is ready when it can.
+    Template,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -148,7 +148,7 @@ fn an_interrupted_worker_recovers_or_retires_by_its_first_deadline() {
         ..settings()
     };
     let mut context = Context::new(0);
-    let mut life = Life::start(PoolId(1), Generation(1), &settings, &mut context);
+    let mut life = Life::start(PoolId(1), Generation(1), Role::Worker, &settings, &mut context);
     assert_eq!(life.ready(&mut context), Effect::Ready);
     let worn = life.deadline().unwrap();
     assert!(worn > Time::new(Duration::from_secs(90)));
@@ -178,7 +178,7 @@ fn timeouts_that_are_off_never_come() {
         ..settings()
     };
     let mut context = Context::new(0);
-    let mut life = Life::start(PoolId(1), Generation(1), &settings, &mut context);
+    let mut life = Life::start(PoolId(1), Generation(1), Role::Worker, &settings, &mut context);
     assert_eq!(life.deadline(), None);
     assert_eq!(life.ready(&mut context), Effect::Ready);
     life.retire(Cause::RequestTimeout, &mut context);
@@ -245,7 +245,7 @@ fn lives() -> Vec<(Life, Context)> {
         .into_iter()
         .map(|steps| {
             let mut context = Context::new(0);
-            let mut life = Life::start(PoolId(1), Generation(1), &settings(), &mut context);
+            let mut life = Life::start(PoolId(1), Generation(1), Role::Worker, &settings(), &mut context);
             for step in steps {
                 feed(step, &mut life, &mut context);
             }
@@ -313,6 +313,8 @@ fn actions(context: &mut Context) -> String {
             | Action::ShedWorkers { .. }
             | Action::ForgetPool { .. }
             | Action::DrainRelay
+            | Action::StartTemplate { .. }
+            | Action::ForkWorker { .. }
             | Action::Finish => panic!("not a life's action: {action:?}"),
         };
         assert_eq!(worker, WorkerId(1));
@@ -338,6 +340,7 @@ const fn settings() -> Settings {
             maximum: Duration::from_secs(60),
         },
         ready_after: None,
+        preload: false,
         first_alone: false,
     }
 }

@@ -2,9 +2,20 @@
 
 use super::{Phase, Plan, Pool, number};
 use crate::{
-    Time, WorkerId,
+    Generation, Time, WorkerId,
     supervision::{Action, Cause, context::Context, life::Life, size},
 };
+
+/// What came of a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Started {
+    /// A worker.
+    Worker,
+    /// A template, or it is on its way: workers follow when it is ready.
+    Template,
+    /// Nothing: there was no room among all pools.
+    Nothing,
+}
 
 impl Pool {
     /// Compares what there is with what is wanted, and starts, retires, asks for what is missing.
@@ -19,6 +30,7 @@ impl Pool {
             Phase::Halted | Phase::Removed => self.finish_reload(context),
             Phase::Draining | Phase::Stopped => {}
         }
+        self.keep_templates(context);
         self.report(context);
     }
 
@@ -74,19 +86,26 @@ impl Pool {
             if self.live() >= self.room(context.now()) {
                 return true;
             }
-            let generation = self.accepted.generation;
-            let starting = self.count(|life| life.is_starting() && life.generation() == generation);
+            let starting = self.starting(self.accepted.generation);
             if !self.health.may_start(starting, context.now()) {
                 let retry = self.health.not_before();
                 self.retry = (retry > context.now()).then_some(retry);
                 return true;
             }
             let plan = self.accepted.clone();
-            if !self.start(&plan, context) {
-                return false;
+            match self.start(&plan, context) {
+                Started::Worker => {}
+                Started::Template => return true,
+                Started::Nothing => return false,
             }
         }
         true
+    }
+
+    /// Those of a generation that are not ready yet, its template included.
+    fn starting(&self, generation: Generation) -> usize {
+        let starts = |life: &&Life| life.is_starting() && life.generation() == generation;
+        self.all().filter(starts).count()
     }
 
     /// Nobody asks for it: a pool that is failing may be tried again by the first who does, when its backoff is over.
@@ -142,15 +161,22 @@ impl Pool {
         });
     }
 
-    /// False: there was no room among all pools.
-    pub(super) fn start(&mut self, plan: &Plan, context: &mut Context) -> bool {
-        let takes = context.take_room();
-        if takes {
-            let life = Life::start(self.id, plan.generation, &plan.settings, context);
-            self.workers.insert(life.snapshot().id, life);
-            self.owed = false;
+    /// Starts a worker, or what has to be there first.
+    pub(super) fn start(&mut self, plan: &Plan, context: &mut Context) -> Started {
+        let Some(role) = self.role(plan, context) else {
+            return Started::Template;
+        };
+        if !context.take_room() {
+            return Started::Nothing;
         }
-        takes
+        let Plan {
+            generation,
+            settings,
+        } = plan;
+        let life = Life::start(self.id, *generation, role, settings, context);
+        self.workers.insert(life.id(), life);
+        self.owed = false;
+        Started::Worker
     }
 
     pub(super) fn retire_first_ready(&mut self, context: &mut Context) {

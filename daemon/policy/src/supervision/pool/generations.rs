@@ -6,7 +6,7 @@
 //! the new generation takes over at once and is never abandoned; if it fails too, the pool is reported as failing. In
 //! a pool on demand it is tried all the same: a worker is started for no request but to prove it.
 
-use super::{Phase, Plan, Pool};
+use super::{Phase, Plan, Pool, balance::Started};
 use crate::{
     Generation,
     supervision::{
@@ -131,8 +131,10 @@ impl Pool {
             self.retire_one_too_many(context);
         }
         for _ in 0..wanted.saturating_sub(started).min(room) {
-            if !self.start(&plan, context) {
-                return false;
+            match self.start(&plan, context) {
+                Started::Worker => {}
+                Started::Template => return true,
+                Started::Nothing => return false,
             }
         }
         true

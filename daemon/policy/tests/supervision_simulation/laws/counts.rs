@@ -43,7 +43,7 @@ impl Laws {
     pub(super) fn count(&self, pool: PoolId, which: impl Fn(&Worker) -> bool) -> usize {
         let workers = self.workers.values();
         workers
-            .filter(|worker| worker.pool == pool && which(worker))
+            .filter(|worker| worker.pool == pool && !worker.template && which(worker))
             .count()
     }
 }

@@ -12,6 +12,7 @@ impl Laws {
             let expected = matches!(known.standing, Standing::Runs | Standing::Halted);
             assert_eq!(there, expected, "{:?}", known.standing);
         }
+        self.templates_are_well(snapshot);
         let live = snapshot.workers.len();
         let shares = self.maximum > 0;
         for pool in &snapshot.pools {

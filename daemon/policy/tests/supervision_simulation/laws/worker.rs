@@ -9,6 +9,8 @@ use super::Laws;
 
 pub(super) struct Worker {
     pub(super) pool: PoolId,
+    /// It is a template.
+    pub(super) template: bool,
     pub(super) generation: Generation,
     /// Those that it was started with: no adjustment is of it.
     pub(super) settings: Settings,
@@ -50,6 +52,7 @@ impl Worker {
     ) -> Self {
         Self {
             pool,
+            template: false,
             generation,
             settings: settings.clone(),
             started: now,

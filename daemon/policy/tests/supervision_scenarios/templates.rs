@@ -1,0 +1,108 @@
+//! `preload`: workers are forked of a template.
+
+use crate::timeline::play;
+
+#[test]
+fn workers_follow_when_their_template_is_ready() {
+    play(
+        "0      add processes=2 preload=1 | report starting, template 1 g1
+         100    launched 1              |
+         900    ready 1                 | fork 2 g1 of 1, fork 3 g1 of 1
+         910    launched 2; ready 2     | offer 2, report serving
+         915    launched 3; ready 3     | offer 3
+         2000   served 2                |
+         2000   exit 2 1                | forget 2 exit-code, fork 4 g1 of 1",
+    );
+}
+
+#[test]
+fn a_template_that_does_not_load_fails_as_a_worker_does() {
+    play(
+        "0      add preload=1           | report starting, template 1 g1
+         500    launched 1; exit 1 3    | forget 1 exit-code failed waits
+         900..1100  tick                | template 2 g1
+         1200   launched 2              |
+         15900..16100 tick              | stop 2 startup-timeout, report failing
+         16500  exit 2 0                | forget 2 startup-timeout failed waits",
+    );
+}
+
+#[test]
+fn a_worker_that_fails_takes_its_template_along() {
+    play(
+        "0      add preload=1           | report starting, template 1 g1
+         500    ready 1                 | fork 2 g1 of 1
+         600    launched 2; exit 2 1    | stop 1 requested, forget 2 exit-code failed waits
+         700    signal 1 15             | forget 1 requested
+         1000..1200 tick                | template 3 g1
+         2000   ready 3                 | fork 4 g1 of 3
+         2010   ready 4                 | offer 4, report serving",
+    );
+}
+
+#[test]
+fn a_fork_that_does_not_come_is_not_waited_for() {
+    play(
+        "0      add preload=1 startup=2000 | report starting, template 1 g1
+         500    ready 1                 | fork 2 g1 of 1
+         2500   tick                    | stop 2 startup-timeout, stop 1 requested, report failing
+         2510   launch-failed 2         | forget 2 startup-timeout failed waits
+         2520   signal 1 15             | forget 1 requested",
+    );
+}
+
+#[test]
+fn a_template_that_dies_at_rest_is_missed_when_the_next_worker_is_wanted() {
+    play(
+        "0      add preload=1           | report starting, template 1 g1
+         500    ready 1                 | fork 2 g1 of 1
+         600    ready 2; served 2       | offer 2, report serving
+         700    signal 1 9              | forget 1 signal
+         800    exit 2 0                | forget 2 exit-code, template 3 g1, report starting",
+    );
+}
+
+#[test]
+fn a_reload_takes_a_template_of_its_own() {
+    play(
+        "0      add preload=1           | report starting, template 1 g1
+         500    ready 1                 | fork 2 g1 of 1
+         600    ready 2; served 2       | offer 2, report serving
+         1000   reload                  | template 3 g2
+         2000   ready 3                 | fork 4 g2 of 3
+         2010   ready 4                 | offer 4, retire 2 requested, finish-reload g2, stop 1 requested
+         2020   signal 1 15             | forget 1 requested
+         3000   drained 2               | stop 2 requested
+         3010   signal 2 15             | forget 2 requested
+         4000   reload                  | template 5 g3
+         4500   launched 5; exit 5 3    | forget 5 exit-code failed, abandon-reload g3 exit-code",
+    );
+}
+
+#[test]
+fn on_demand_the_template_goes_with_the_last_worker() {
+    play(
+        "0      add scale=0..2 preload=1 | report serving
+         1000   used 0 1                | template 1 g1
+         1500   ready 1                 | fork 2 g1 of 1
+         1510   ready 2; served 2       | offer 2
+         9000   used 0 0                | shed 1
+         9010   shed 2                  | retire 2 scaled-down
+         9020   drained 2               | stop 2 scaled-down
+         9030   signal 2 15             | forget 2 scaled-down, stop 1 requested
+         9040   signal 1 15             | forget 1 requested",
+    );
+}
+
+#[test]
+fn the_end_of_the_daemon_is_the_template_s_too() {
+    play(
+        "0      add preload=1           | report starting, template 1 g1
+         500    ready 1                 | fork 2 g1 of 1
+         600    ready 2                 | offer 2, report serving
+         700    stop                    | drain-relay, stop 1 requested
+         710    signal 1 15             | forget 1 requested
+         900    relay-drained           | report stopped, stop 2 requested
+         910    signal 2 15             | forget 2 requested, finish",
+    );
+}
