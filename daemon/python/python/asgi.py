@@ -10,6 +10,7 @@ import sys
 from stockade_python import Codec
 from stockade_python.report import write as report
 from stockade_python.serving import exit_status, name_in_reports
+from stockade_python.warm import answered, freeze, raised
 
 # a body that nobody takes is read this far ahead
 AHEAD = 64 * 1024
@@ -220,10 +221,32 @@ class Request:
         report(line, error, frames)
 
 
+class WarmUp:
+    """A request that nobody sent."""
+
+    def __init__(self):
+        self.status = None
+        self.asked = False
+        self.complete = asyncio.Event()
+
+    async def receive(self):
+        if not self.asked:
+            self.asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self.complete.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message):
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif not message.get("more_body", False):
+            self.complete.set()
+
+
 class Worker:
     """The application, its connections and tasks, and the end of them."""
 
-    def __init__(self, application, scopes, listener, supervisor, connections, patience):
+    def __init__(self, application, scopes, listener, supervisor, connections, patience, requests):
         self.application = application
         self.scopes = scopes
         # its number
@@ -232,6 +255,8 @@ class Worker:
         self.connections = connections
         # seconds from the stop-signal until KILL; None: as long as it takes
         self.patience = patience
+        # `warm-up`: URLs and their scopes
+        self.requests = requests
         self.pool = os.environ.get("STOCKADE_POOL")
         self.loop = None
         self.open = set()
@@ -248,6 +273,7 @@ class Worker:
         lifespan = Lifespan(self)
         if not await lifespan.startup():
             return STARTUP_FAILED
+        await self.warm_up()
         for each in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(each, self.stop, 0)
         listener = socket.socket(fileno=self.listener)
@@ -264,6 +290,24 @@ class Worker:
         await self.wind_up()
         await lifespan.shutdown()
         return self.status
+
+    async def warm_up(self):
+        """Answers `warm-up`. What goes wrong is told, and is not the end of it."""
+        requests, self.requests = self.requests, ()
+        for url, scope in requests:
+            if self.state is not None:
+                scope["state"] = self.state.copy()
+            answer = WarmUp()
+            try:
+                await self.application(scope, answer.receive, answer.send)
+            except BaseException as error:
+                if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt)):
+                    raise
+                raised(url, error)
+            else:
+                answered(url, answer.status)
+        if requests:
+            freeze()
 
     def has_uvloop(self):
         return type(self.loop).__module__.startswith("uvloop")
@@ -397,9 +441,9 @@ def loop_factory():
     return uvloop.new_event_loop()
 
 
-def serve(application, scopes, listener, supervisor, connections, patience):
+def serve(application, scopes, listener, supervisor, connections, patience, requests):
     """Runs the worker; its exit status."""
-    worker = Worker(application, scopes, listener, supervisor, connections, patience)
+    worker = Worker(application, scopes, listener, supervisor, connections, patience, requests)
     loop = loop_factory()
     asyncio.set_event_loop(loop)
     try:

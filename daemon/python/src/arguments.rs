@@ -1,5 +1,5 @@
 //! The adapter's arguments: words `key=value`, named after the pool's keys (`wsgi`, `threads`, `mount`, `interrupt-timeout`,
-//! `deadlock-timeout`, `display-name`, `script-user`, `script-group`, `python-path`, the last as often as there are entries). The
+//! `deadlock-timeout`, `preload=template`, `warm-up`, `display-name`, `script-user`, `script-group`, `python-path`, the last as often as there are entries). The
 //! launcher writes them (`launch/python.rs` of the daemon).
 
 use std::time::Duration;
@@ -23,6 +23,10 @@ pub(crate) struct Arguments {
     pub(crate) interrupts: bool,
     /// `deadlock-timeout`, in milliseconds.
     pub(crate) deadlock_timeout: Option<Duration>,
+    /// It is to be a template.
+    pub(crate) template: bool,
+    /// `warm-up`, in order.
+    pub(crate) warm_up: Vec<String>,
     /// `python-path`, in order.
     pub(crate) python_path: Vec<String>,
     /// `display-name`.
@@ -45,6 +49,8 @@ impl Arguments {
         let mut mount = String::new();
         let mut interrupts = false;
         let mut deadlock_timeout = None;
+        let mut template = false;
+        let mut warm_up = Vec::new();
         let mut python_path = Vec::new();
         let mut display_name = None;
         let (mut script_user, mut script_group) = (None, None);
@@ -56,6 +62,8 @@ impl Arguments {
                 }
                 Some(("concurrency", name)) => hub = Some(name.to_owned()),
                 Some(("mount", path)) => path.trim_end_matches('/').clone_into(&mut mount),
+                Some(("preload", "template")) => template = true,
+                Some(("warm-up", url)) => warm_up.push(url.to_owned()),
                 Some(("python-path", entry)) => python_path.push(entry.to_owned()),
                 Some(("display-name", title)) => display_name = Some(title.to_owned()),
                 Some(("script-user", number)) => script_user = Some(owner(&word, number)?),
@@ -85,6 +93,8 @@ impl Arguments {
             mount,
             interrupts,
             deadlock_timeout,
+            template,
+            warm_up,
             python_path,
             display_name,
             script_user,

@@ -12,6 +12,7 @@ use crate::{
     control::Control,
     loops::{Supervisor, given_away, load_serving},
     scopes::Scopes,
+    warm,
 };
 
 const ASGI: &CStr = pyo3::ffi::c_str!(include_str!("../python/asgi.py"));
@@ -26,7 +27,11 @@ pub(crate) fn serve(
 ) -> PyResult<i32> {
     load_serving(py)?;
     let module = PyModule::from_code(py, ASGI, c"<stockade asgi.py>", c"stockade_python.asgi")?;
-    let scopes = Scopes::new(base_scope(py, arguments, &module)?, &arguments.mount);
+    let warm = warm::load(py)?;
+    let mut scopes = Scopes::new(base_scope(py, arguments, &module)?, &arguments.mount);
+    let requests = warm::requests(&warm, &arguments.warm_up, |parameters| {
+        scopes.make(py, parameters).map(|(scope, _)| scope)
+    })?;
     let supervisor = Supervisor::of(py, control)?;
     let patience =
         (arguments.shutdown_timeout > 0).then(|| f64::from(arguments.shutdown_timeout) / 1000.0);
@@ -39,6 +44,7 @@ pub(crate) fn serve(
             supervisor,
             arguments.slots,
             patience,
+            requests,
         ))?
         .extract()
 }

@@ -3,13 +3,14 @@
 //! A message is 16 bytes in the machine's byte order: version (u16), kind (u16), four reserved, a value (u64).
 
 use std::{
-    io,
+    io::{self, IoSliceMut},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 use nix::{
     errno::Errno,
-    sys::socket::{MsgFlags, recv, send},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{ControlMessageOwned, MsgFlags, recv, recvmsg, send},
 };
 
 use crate::descriptor;
@@ -18,8 +19,16 @@ const VERSION: u16 = 1;
 const MESSAGE_LEN: usize = 16;
 /// What we say: the application is loaded.
 const READY: u16 = 1;
+/// The same: a template has forked us.
+const FORKED: u16 = 2;
 /// What the supervisor says: see [`Heard::Interrupt`].
 const INTERRUPT: u16 = 2;
+/// The same, to a template: see [`Order`].
+const FORK: u16 = 3;
+/// The same, to who was forked: it is taken over.
+const BEGIN: u16 = 5;
+/// The most descriptors of a message.
+const MAX_DESCRIPTORS: usize = 8;
 
 /// See the module.
 #[derive(Debug)]
@@ -36,7 +45,21 @@ pub(crate) enum Heard {
     Gone,
 }
 
+/// Fork this worker.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// Its number.
+    pub(crate) worker: u64,
+    /// Its control socket, standard output, standard error, listening socket, and its heartbeat if it has one.
+    pub(crate) given: Vec<OwnedFd>,
+}
+
 impl Control {
+    /// One that came with a message.
+    pub(crate) const fn of(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
     /// Takes the descriptor over; programs that the application starts do not get it.
     pub(crate) fn take(number: RawFd) -> io::Result<Self> {
         descriptor::take(number, "socket:").map(Self)
@@ -44,10 +67,75 @@ impl Control {
 
     /// Says that requests may come.
     pub(crate) fn ready(&self) -> io::Result<()> {
+        self.say(READY)
+    }
+
+    /// Says that a template has forked us.
+    pub(crate) fn forked(&self) -> io::Result<()> {
+        self.say(FORKED)
+    }
+
+    fn say(&self, kind: u16) -> io::Result<()> {
         let mut message = [0; MESSAGE_LEN];
-        message[..4].copy_from_slice(&head(READY));
+        message[..4].copy_from_slice(&head(kind));
         send(self.0.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL)?;
         Ok(())
+    }
+
+    /// Waits until the supervisor has taken us over. False: it does not.
+    pub(crate) fn begun(&self) -> bool {
+        let mut message = [0; MESSAGE_LEN];
+        loop {
+            match self
+                .wait()
+                .and_then(|()| recv(self.0.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT))
+            {
+                Ok(count) => return count == MESSAGE_LEN && message[..4] == head(BEGIN),
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// A template's wait for an order; none: the supervisor is gone.
+    ///
+    /// # Errors
+    /// The system's; `Interrupted` when a signal came.
+    pub(crate) fn order(&self) -> io::Result<Option<Order>> {
+        loop {
+            self.wait()?;
+            let mut message = [0; MESSAGE_LEN];
+            let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+            let mut parts = [IoSliceMut::new(&mut message)];
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+            let received =
+                match recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+                    Err(Errno::EAGAIN) => continue,
+                    Err(Errno::ECONNRESET) => return Ok(None),
+                    received => received?,
+                };
+            let mut given = Vec::new();
+            for control in received.cmsgs()? {
+                if let ControlMessageOwned::ScmRights(numbers) = control {
+                    given.extend(numbers.into_iter().map(descriptor::own));
+                }
+            }
+            let count = received.bytes;
+            let [.., a, b, c, d, e, f, g, h] = message;
+            match count {
+                0 => return Ok(None),
+                MESSAGE_LEN if message[..4] == head(FORK) => {
+                    let worker = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+                    return Ok(Some(Order { worker, given }));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn wait(&self) -> nix::Result<()> {
+        let mut watched = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut watched, PollTimeout::NONE).map(drop)
     }
 
     /// Reads one message, if there is one.
@@ -59,6 +147,12 @@ impl Control {
             Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => Heard::Nothing,
             Err(_) => Heard::Gone,
         }
+    }
+}
+
+impl AsRawFd for Control {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 

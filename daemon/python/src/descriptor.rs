@@ -24,3 +24,13 @@ pub(crate) fn take(descriptor: RawFd, kind: &str) -> io::Result<OwnedFd> {
     fcntl(&owned, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     Ok(owned)
 }
+
+/// Owns a descriptor that came with a message.
+#[expect(
+    unsafe_code,
+    reason = "a descriptor that the kernel has just made becomes owned here"
+)]
+pub(crate) fn own(descriptor: RawFd) -> OwnedFd {
+    // SAFETY: recvmsg has made it for us, and nobody else knows its number yet.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}

@@ -30,11 +30,17 @@ pub(crate) struct Heartbeat {
 impl Heartbeat {
     /// Takes the descriptor over.
     pub(crate) fn take(number: RawFd, deadlock_timeout: Duration) -> io::Result<Self> {
-        Ok(Self {
-            file: descriptor::take(number, "/memfd:")?,
+        let file = descriptor::take(number, "/memfd:")?;
+        Ok(Self::new(file, deadlock_timeout))
+    }
+
+    /// One that came with a message.
+    pub(crate) fn new(file: OwnedFd, deadlock_timeout: Duration) -> Self {
+        Self {
+            file,
             interval: (deadlock_timeout / 4).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
             beats: 0,
-        })
+        }
     }
 
     /// One more.

@@ -9,6 +9,7 @@ use crate::{
     control::Control,
     environ::Environs,
     loops::{Supervisor, given_away, load_serving},
+    warm,
 };
 
 const HUB: &CStr = pyo3::ffi::c_str!(include_str!("../python/hub.py"));
@@ -30,7 +31,11 @@ pub(crate) fn serve(
     arguments: &Arguments,
     control: Option<Arc<Control>>,
 ) -> PyResult<i32> {
-    let environs = Environs::new(py, base, &arguments.mount);
+    let mut environs = Environs::new(py, base, &arguments.mount);
+    if !arguments.warm_up.is_empty() {
+        warm::wsgi(py, &application, &mut environs, &arguments.warm_up)?;
+        warm::freeze(py)?;
+    }
     let supervisor = Supervisor::of(py, control)?;
     module
         .getattr("serve")?

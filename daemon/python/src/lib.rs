@@ -32,7 +32,9 @@ mod scopes;
 mod server;
 mod start;
 mod stop;
+mod template;
 mod title;
+mod warm;
 mod wire;
 
 use pyo3::prelude::*;

@@ -27,14 +27,14 @@ use crate::{
     asgi,
     call::Worker,
     control::Control,
-    environ::latin_1,
+    environ::{Environs, latin_1},
     heartbeat::Heartbeat,
     helper::Helper,
     hub,
     interrupt::{self, Interrupts},
     report::Report,
     server::{Server, Wake},
-    title,
+    template, title, warm,
 };
 
 const LOADER: &CStr = pyo3::ffi::c_str!(include_str!("../python/loader.py"));
@@ -46,7 +46,7 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
     let arguments = Arguments::parse(words)
         .map_err(|sentence| PySystemExit::new_err(format!("stockade: {sentence}")))?;
     let environment = py.import("os")?.getattr("environ")?;
-    let (control, heartbeat) = take_descriptors(&environment, arguments.deadlock_timeout)?;
+    let (mut control, mut heartbeat) = take_descriptors(&environment, arguments.deadlock_timeout)?;
     interrupt::make_module(py)?;
     let pool = environment
         .call_method1("get", ("STOCKADE_POOL",))?
@@ -58,17 +58,38 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
         c"stockade_python.report",
     )?;
     let report = Report::new(report.getattr("write")?.unbind(), pool);
-    let listener = take_listener().map_err(|error| failed("take the listening socket", &error))?;
+    let mut listener =
+        take_listener(&arguments).map_err(|error| failed("take the listening socket", &error))?;
     set_title(py, &arguments, &report);
     let hub = match &arguments.hub {
         Some(name) => Some(hub::patched(py, name)?),
         None => None,
     };
     let application = load(py, &arguments)?;
+    let base = base_environ(py, &arguments)?;
+    if !arguments.asgi && hub.is_none() {
+        warm_up(py, &arguments, &application, &base)?;
+    }
+    if arguments.template {
+        let supervised = control.ok_or_else(|| {
+            let error = io::Error::new(io::ErrorKind::NotFound, "STOCKADE_CONTROL_FD is not set");
+            failed("be a template", &error)
+        })?;
+        // from here on in each worker
+        let forked = template::run(py, &supervised, &report)?;
+        control = Some(forked.control);
+        listener = Some(forked.listener);
+        heartbeat = (forked.heartbeat.zip(arguments.deadlock_timeout))
+            .map(|(file, timeout)| Heartbeat::new(file, timeout));
+        set_title(py, &arguments, &report);
+    }
+    let listener = listener.ok_or_else(|| {
+        let error = io::Error::new(io::ErrorKind::NotFound, "there is none");
+        failed("take the listening socket", &error)
+    })?;
     if arguments.asgi {
         return asgi::serve(py, application, listener, &arguments, control);
     }
-    let base = base_environ(py, &arguments)?;
     if let Some(module) = hub {
         let called = (application, base);
         return hub::serve(py, &module, called, listener, &arguments, control);
@@ -81,6 +102,21 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
         report,
         (control, heartbeat),
     )
+}
+
+/// Where requests are in threads: in this one, before there are any.
+fn warm_up(
+    py: Python<'_>,
+    arguments: &Arguments,
+    application: &Py<PyAny>,
+    base: &Py<PyDict>,
+) -> PyResult<()> {
+    if arguments.warm_up.is_empty() {
+        return Ok(());
+    }
+    let mut environs = Environs::new(py, base.clone_ref(py), &arguments.mount);
+    warm::wsgi(py, application, &mut environs, &arguments.warm_up)?;
+    warm::freeze(py)
 }
 
 /// Serves in threads of the system until the worker is to end; its exit status.
@@ -191,13 +227,17 @@ fn take_number(environment: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<Ra
 
 /// Takes descriptor 0 over and puts /dev/null there, for the programs that the application starts inherit it: one that held the
 /// listening socket would keep clients waiting for a worker that is gone.
-fn take_listener() -> io::Result<UnixListener> {
+/// A template has none.
+fn take_listener(arguments: &Arguments) -> io::Result<Option<UnixListener>> {
+    if arguments.template {
+        return Ok(None);
+    }
     let socket: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let listener = UnixListener::from(socket);
     // fails for what is no listening Unix socket
     listener.local_addr()?;
     dup2_stdin(File::open("/dev/null")?)?;
-    Ok(listener)
+    Ok(Some(listener))
 }
 
 fn base_environ(py: Python<'_>, arguments: &Arguments) -> PyResult<Py<PyDict>> {

@@ -47,6 +47,11 @@ impl Leaf {
         files::open(&self.path, "cgroup.procs").map(OwnedFd::from)
     }
 
+    /// Takes a process in.
+    pub(crate) fn admit(&self, pid: i32) -> io::Result<()> {
+        files::write(&self.path, "cgroup.procs", &pid.to_string())
+    }
+
     /// Kills everyone in it, whatever they are doing. Kernels before 5.14 cannot: who is not in the worker's process group is left then.
     pub(crate) fn kill(&self) -> io::Result<()> {
         match files::write(&self.path, "cgroup.kill", "1") {

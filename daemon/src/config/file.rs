@@ -18,6 +18,7 @@ use super::{
     confinement::{CoreSize, PathOrOff, Priority},
     errors::{Fault, Place, Problem, Problems},
     given::wrong,
+    preload::WarmUp,
     resolved::{AccessLog, Concurrency, Listen, LogLevel, Stderr},
     sizes::{Ceiling, Size},
     start::{DisplayName, StopSignal},
@@ -203,6 +204,9 @@ keys! {
         python_home = "python-home": PathBuf,
         python_path = "python-path": Vec<Spanned<PathBuf>>,
         mount = "mount": Mount,
+        preload = "preload": bool,
+        warm_up = "warm-up": Vec<Spanned<WarmUp>>,
+        refork_after = "refork-after": Count,
         probe = "probe": Target,
         startup_timeout = "startup-timeout": Limit,
         request_timeout = "request-timeout": Limit,
@@ -242,7 +246,6 @@ keys! {
     subtables: { scale = "scale": ScaleKeys, reload = "reload": ReloadKeys, cgroup = "cgroup": CgroupKeys, }
     later:
         "parameters"
-        "preload" "warm-up" "refork-after"
         "stack-size" "switch-interval"
         "send-buffer-size" "receive-buffer-size"
 }

@@ -27,6 +27,7 @@ mod file;
 mod given;
 mod include;
 mod logging;
+mod preload;
 mod print;
 mod python;
 mod renewal;

@@ -327,12 +327,28 @@ fn of_processes(pool: &Pool, surroundings: &dyn Surroundings) -> Vec<Entry> {
 }
 
 fn of_limits(pool: &Pool) -> Vec<Entry> {
+    let is_python = matches!(pool.application, Application::Python { .. });
     let retry = match pool.retry {
         Retry::Off => "off",
         Retry::Unsent => "unsent",
         Retry::Idempotent => "idempotent",
     };
     vec![
+        (
+            "preload",
+            Some(Value::Boolean(pool.preload.preload)).filter(|_| is_python),
+        ),
+        (
+            "warm-up",
+            strings(&pool.preload.warm_up).filter(|_| is_python),
+        ),
+        (
+            "refork-after",
+            i64::try_from(pool.preload.refork_after)
+                .ok()
+                .map(Value::from)
+                .filter(|_| is_python),
+        ),
         (
             "probe",
             string(pool.renewal.probe.as_deref().unwrap_or("off")),

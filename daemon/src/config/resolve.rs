@@ -13,7 +13,7 @@ use super::{
     accounts, bytes, cgroup, clients, deadlines,
     errors::{Fault, Place, Problem, Problems},
     file::{DaemonKeys, File, Given, PoolKeys, PoolTable},
-    logging, python, renewal,
+    logging, preload, python, renewal,
     resolved::{Account, Application, Config, Daemon, Listen, LogLevel, Pool, Wear},
     scale, shim,
     surroundings::Surroundings,
@@ -207,6 +207,7 @@ fn pool(
     let logging = problems.keep(logging::logging(keys, folder, surroundings));
     let deadlines = problems.keep(deadlines::deadlines(keys));
     let cgroup = problems.keep(cgroup::limits(keys));
+    let preload = problems.keep(preload::preload(keys));
     let (account, worker) = (account?, worker?);
     let scale = scale::scale(keys, &worker.application, surroundings.cores());
     let (processes, scale) = problems.keep(scale)?;
@@ -224,6 +225,7 @@ fn pool(
         processes,
         scale,
         renewal: renewal::renewal(keys, &base, processes),
+        preload: preload?,
         threads,
         multiplex: value(keys.multiplex.as_ref(), |given| *given, false),
         account,

@@ -96,6 +96,8 @@ pub struct Pool {
     pub scale: Option<Scale>,
     /// How workers are replaced.
     pub renewal: Renewal,
+    /// How a Python application is loaded.
+    pub preload: Preload,
     /// `threads` or `connections`: slots per worker, or per address of an upstream.
     pub threads: u32,
     /// `multiplex`.
@@ -185,6 +187,17 @@ pub struct Renewal {
     pub watch: Vec<String>,
     /// `probe`: a path that a worker has to answer before it is ready.
     pub probe: Option<String>,
+}
+
+/// How a Python application is loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preload {
+    /// `preload`: once, in a template of which workers are forked.
+    pub preload: bool,
+    /// `warm-up`: paths or URLs that are answered before a worker is ready.
+    pub warm_up: Vec<String>,
+    /// `refork-after`: requests that make a worker the next template; 0: none.
+    pub refork_after: u64,
 }
 
 /// `[pool.NAME.scale]`.

@@ -7,8 +7,8 @@ use std::{
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+    UnixCredentials, recvmsg, sendmsg, setsockopt, socketpair, sockopt,
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -57,6 +57,16 @@ impl Channel {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
         Ok(pair)
+    }
+
+    /// The same as [`pair`](Self::pair); with what comes to our end the kernel says from whom.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn pair_with_credentials() -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = Self::socket_pair()?;
+        setsockopt(&ours, sockopt::PassCred, &true)?;
+        Ok((Self::new(ours)?, theirs))
     }
 
     /// An end that was given to us.
@@ -110,6 +120,30 @@ impl Channel {
             })
             .await?
     }
+
+    /// Receives one message into `buffer`; its length and who sent it, for an end that is told (`pair_with_credentials`). Descriptors that
+    /// come with it are closed.
+    ///
+    /// # Errors
+    /// See [`ChannelError`].
+    pub async fn receive_from(
+        &self,
+        buffer: &mut [u8],
+    ) -> Result<(usize, Option<UnixCredentials>), ChannelError> {
+        self.socket
+            .async_io(Interest::READABLE, |socket| {
+                receive_all(socket.as_raw_fd(), buffer)
+            })
+            .await?
+            .map(|received| (received.length, received.sender))
+    }
+}
+
+/// What came with a message.
+struct Received {
+    length: usize,
+    descriptors: Vec<OwnedFd>,
+    sender: Option<UnixCredentials>,
 }
 
 /// One sendmsg on any unix socket; how many bytes were taken.
@@ -135,7 +169,12 @@ pub(crate) fn receive_once(
     socket: RawFd,
     buffer: &mut [u8],
 ) -> io::Result<Result<(usize, Vec<OwnedFd>), ChannelError>> {
-    let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+    let received = receive_all(socket, buffer)?;
+    Ok(received.map(|received| (received.length, received.descriptors)))
+}
+
+fn receive_all(socket: RawFd, buffer: &mut [u8]) -> io::Result<Result<Received, ChannelError>> {
+    let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS], UnixCredentials);
     let mut parts = [IoSliceMut::new(buffer)];
     let received = recvmsg::<()>(
         socket,
@@ -149,9 +188,14 @@ pub(crate) fn receive_once(
         received => received?,
     };
     let mut descriptors = Vec::new();
+    let mut sender = None;
     for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(received) = control {
-            descriptors.extend(received.into_iter().map(own));
+        match control {
+            ControlMessageOwned::ScmRights(received) => {
+                descriptors.extend(received.into_iter().map(own));
+            }
+            ControlMessageOwned::ScmCredentials(credentials) => sender = Some(credentials),
+            _ => {}
         }
     }
     // descriptors that did not come because we have no room for them: the receiver sees that they are missing
@@ -161,5 +205,9 @@ pub(crate) fn receive_once(
     if message.bytes == 0 {
         return Ok(Err(ChannelError::Closed));
     }
-    Ok(Ok((message.bytes, descriptors)))
+    Ok(Ok(Received {
+        length: message.bytes,
+        descriptors,
+        sender,
+    }))
 }

@@ -183,6 +183,9 @@ pub enum ToRelay {
         socket: Option<PathBuf>,
         /// It is one that cooperates: it says when a connection is not to be used again.
         tells: bool,
+        /// Workers are forked of it; it gets no requests.
+        #[serde(default)]
+        template: bool,
         /// Ask it by GET_VALUES whether it is ready, and say `WorkerAnswered`.
         probe: bool,
         /// `multiplex`.

@@ -44,6 +44,9 @@ pub struct PoolStatus {
     pub replays_total: u64,
     /// Its workers, in the order of their numbers.
     pub workers: Vec<WorkerStatus>,
+    /// With `preload`: what its workers are forked of, in the order of their numbers. They are in no other number here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<WorkerStatus>,
     /// The last workers that are gone, the latest first; 20 at most.
     pub exits: Vec<ExitStatus>,
 }

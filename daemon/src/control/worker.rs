@@ -3,6 +3,8 @@
 //! Each is 16 bytes in the machine's byte order: version (u16), kind (u16), four reserved, a value (u64). The socket is
 //! SOCK_SEQPACKET: one message a packet.
 
+use stockade_policy::WorkerId;
+
 /// The version of this vocabulary.
 pub const VERSION: u16 = 1;
 
@@ -14,6 +16,8 @@ pub const MESSAGE_LEN: usize = 16;
 pub enum FromWorker {
     /// The application is loaded: it may be given requests. Kind 1.
     Ready,
+    /// A template has forked it; the kernel says who it is (SCM_CREDENTIALS). It waits for [`ToWorker::Begin`]. Kind 2.
+    Forked,
 }
 
 /// What the supervisor says.
@@ -23,12 +27,18 @@ pub enum ToWorker {
     Retire,
     /// Break off every request whose connection has been ended from our side: its time is over. Kind 2.
     Interrupt,
+    /// To a template: fork this worker. Attached: its control socket, standard output, standard error, its listening socket and, where it
+    /// has one, its heartbeat. Kind 3.
+    Fork(WorkerId),
+    /// To a worker that was forked: the supervisor has taken it over. Kind 5.
+    Begin,
 }
 
-fn encode(kind: u16) -> [u8; MESSAGE_LEN] {
+fn encode(kind: u16, value: u64) -> [u8; MESSAGE_LEN] {
     let mut bytes = [0; MESSAGE_LEN];
     bytes[..2].copy_from_slice(&VERSION.to_ne_bytes());
     bytes[2..4].copy_from_slice(&kind.to_ne_bytes());
+    bytes[8..].copy_from_slice(&value.to_ne_bytes());
     bytes
 }
 
@@ -42,15 +52,21 @@ impl FromWorker {
     /// The message's bytes.
     #[must_use]
     pub fn encode(self) -> [u8; MESSAGE_LEN] {
-        encode(match self {
+        let kind = match self {
             Self::Ready => 1,
-        })
+            Self::Forked => 2,
+        };
+        encode(kind, 0)
     }
 
     /// The message in `bytes`; none when size, version or kind is not ours.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        (kind(bytes)? == 1).then_some(Self::Ready)
+        match kind(bytes)? {
+            1 => Some(Self::Ready),
+            2 => Some(Self::Forked),
+            _ => None,
+        }
     }
 }
 
@@ -58,9 +74,11 @@ impl ToWorker {
     /// The message's bytes.
     #[must_use]
     pub fn encode(self) -> [u8; MESSAGE_LEN] {
-        encode(match self {
-            Self::Retire => 1,
-            Self::Interrupt => 2,
-        })
+        match self {
+            Self::Retire => encode(1, 0),
+            Self::Interrupt => encode(2, 0),
+            Self::Fork(worker) => encode(3, worker.0),
+            Self::Begin => encode(5, 0),
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    resolved::{Concurrency, Interface, Pool},
+    resolved::{Concurrency, Interface, Pool, Preload},
     start::Start,
 };
 
@@ -74,4 +74,12 @@ pub fn of_start(start: &Start) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// What follows of the keys about its loading. Where the application runs in threads it is the template that is warmed up, if there is one.
+#[must_use]
+pub fn of_loading(preload: &Preload, template: bool) -> Vec<String> {
+    let role = (preload.preload && template).then(|| "preload=template".to_owned());
+    let warm_up = preload.warm_up.iter().map(|path| format!("warm-up={path}"));
+    role.into_iter().chain(warm_up).collect()
 }

@@ -131,6 +131,8 @@ pub(super) struct Worker {
     pub(super) place: u32,
     /// It is the adapter's, or one that cooperates like it: it says when a connection is not to be used again.
     pub(super) tells: bool,
+    /// Workers are forked of it; it is never offered.
+    pub(super) template: bool,
     /// It takes several requests at a time on one connection.
     pub(super) multiplexes: bool,
     /// Requests that it is given at a time.

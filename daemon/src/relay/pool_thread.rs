@@ -339,6 +339,7 @@ fn worker_launched(pool: &Rc<pool::Pool>, message: ToRelay, lines: LastLines) {
         fresh,
         socket,
         tells,
+        template,
         probe,
         multiplexes,
         ..
@@ -353,6 +354,7 @@ fn worker_launched(pool: &Rc<pool::Pool>, message: ToRelay, lines: LastLines) {
         generation,
         age: (age, state.clock.now()),
         tells,
+        template,
         multiplexes,
         slots: 0,
         offered: false,

@@ -98,13 +98,17 @@ impl State {
             requests_total: codes.values().sum(),
             refused: refused.clone(),
             replays_total: *replays,
-            workers: self
-                .workers
-                .iter()
-                .map(|(id, worker)| self.worker_status(*id, worker, now))
-                .collect(),
+            workers: self.statuses(false, now),
+            templates: self.statuses(true, now),
             exits: exits.iter().map(exit_status).collect(),
         }
+    }
+
+    fn statuses(&self, templates: bool, now: Time) -> Vec<WorkerStatus> {
+        (self.workers.iter())
+            .filter(|(_, worker)| worker.template == templates)
+            .map(|(id, worker)| self.worker_status(*id, worker, now))
+            .collect()
     }
 
     fn worker_status(&self, id: WorkerId, worker: &Worker, now: Time) -> WorkerStatus {
@@ -112,6 +116,7 @@ impl State {
         let state = match (worker.retired, worker.offered) {
             (true, _) => WorkerState::Retiring,
             (false, true) => WorkerState::Ready,
+            (false, false) if worker.template && self.has_forked(worker) => WorkerState::Ready,
             (false, false) => WorkerState::Starting,
         };
         let (age, then) = worker.age;
@@ -135,6 +140,12 @@ impl State {
                 .map(|request| current(request, now))
                 .collect(),
         }
+    }
+
+    /// A template that has forked is ready: nobody says so here.
+    fn has_forked(&self, template: &Worker) -> bool {
+        let mut workers = self.workers.values();
+        workers.any(|worker| !worker.template && worker.generation == template.generation)
     }
 }
 

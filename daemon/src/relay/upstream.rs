@@ -158,6 +158,7 @@ impl State {
             pid: 0,
             generation: Generation(1),
             age: (Duration::ZERO, now),
+            template: false,
             tells: false,
             multiplexes,
             slots,

@@ -11,10 +11,11 @@ use stockade_policy::{
 use super::{
     Source,
     burial::hint,
+    order::Order,
     shell::Shell,
     sockets,
     words::{Seconds, Why},
-    workers::{Order, Worker},
+    workers::Worker,
 };
 use crate::cgroup::{Killer, Leaf};
 use crate::control::{ToRelay, worker::ToWorker};
@@ -26,7 +27,18 @@ impl Shell {
                 pool,
                 worker,
                 generation,
-            } => self.start_worker(pool, worker, generation),
+            } => self.start_worker(pool, worker, generation, How::Launched),
+            Action::StartTemplate {
+                pool,
+                worker,
+                generation,
+            } => self.start_worker(pool, worker, generation, How::Template),
+            Action::ForkWorker {
+                pool,
+                worker,
+                generation,
+                template,
+            } => self.start_worker(pool, worker, generation, How::Forked(template)),
             Action::OfferWorker { worker } => self.offer_worker(worker),
             Action::RetireWorker { worker, cause } => self.retire_worker(worker, cause),
             Action::StopWorker {
@@ -57,7 +69,7 @@ impl Shell {
         }
     }
 
-    fn start_worker(&mut self, pool: PoolId, worker: WorkerId, generation: Generation) {
+    fn start_worker(&mut self, pool: PoolId, worker: WorkerId, generation: Generation, how: How) {
         let now = self.clock.now();
         let record = self
             .pools
@@ -79,19 +91,34 @@ impl Shell {
             adapter: &self.adapter,
             spawner: &self.spawner,
             leaf,
+            template: how == How::Template,
         };
-        match Worker::start(order, &mut self.random, now) {
-            Ok((started, launch)) => {
-                if let Some(process) = &started.process {
-                    self.senders.follow(worker, launch, process.end());
-                }
-                self.workers.insert(worker, started);
+        let started = match how {
+            How::Launched | How::Template => {
+                Worker::start(order, &mut self.random, now).map(|(started, launch)| {
+                    if let Some(process) = &started.process {
+                        self.senders.follow(worker, launch, process.end());
+                    }
+                    started
+                })
             }
+            How::Forked(template) => {
+                let from = (self.workers.get(&template))
+                    .expect("the machine has workers forked of what it has not forgotten");
+                Worker::fork(order, from, &mut self.random, now).map(|mut started| {
+                    let control = Arc::clone(&started.control);
+                    started.forking = Some(self.senders.expect_fork(worker, control));
+                    started
+                })
+            }
+        };
+        match started {
+            Ok(started) => drop(self.workers.insert(worker, started)),
             Err(failure) => self.not_started(worker, &name, &failure.to_string()),
         }
     }
 
-    fn not_started(&mut self, worker: WorkerId, pool: &str, why: &str) {
+    pub(super) fn not_started(&mut self, worker: WorkerId, pool: &str, why: &str) {
         tracing::warn!("pool {pool}: worker {worker} not started: {why}");
         self.launch_failures.insert(worker, why.to_owned());
         self.tell_machine(Event::LaunchFailed { worker });
@@ -151,6 +178,9 @@ impl Shell {
         let Some(known) = self.workers.get_mut(&worker) else {
             return;
         };
+        if known.forking.is_some() {
+            return self.not_forked(worker, "it is not waited for any more");
+        }
         if !cause.is_wanted() {
             known.glance(now);
         }
@@ -188,8 +218,11 @@ impl Shell {
         }
     }
 
-    fn kill_worker(&self, worker: WorkerId) {
+    fn kill_worker(&mut self, worker: WorkerId) {
         if let Some(known) = self.workers.get(&worker) {
+            if known.forking.is_some() {
+                return self.not_forked(worker, "it is not waited for any more");
+            }
             tracing::warn!("{} killed", known.name());
             send(known, Signal::SIGKILL);
             kill_descendants(known);
@@ -358,6 +391,17 @@ impl Shell {
             .get(&pool)
             .map_or_else(|| pool.to_string(), |record| record.name.clone())
     }
+}
+
+/// How a worker comes to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// By a launcher.
+    Launched,
+    /// The same, as a template.
+    Template,
+    /// By this template.
+    Forked(WorkerId),
 }
 
 fn send(worker: &Worker, signal: Signal) {

@@ -11,6 +11,7 @@
 //! - `succession`: relays come and go, workers stay; `leases`: whose a worker's slots are.
 //! - `strays`: what workers leave behind.
 //! - `scale`: how many workers a pool has, as the relay and operators say.
+//! - `order`: what starting a worker takes; `forking`: a template forks it.
 //! - `spawn`: the only place where processes are started.
 //! - `systemd`: what systemd is told and passes.
 //! - `listeners`: where pools listen; `removal`: pools that go; `watching`: files whose change reloads a pool.
@@ -24,11 +25,13 @@ mod admin;
 mod burial;
 mod error;
 mod execute;
+mod forking;
 mod hangs;
 mod heartbeat;
 mod leases;
 mod line;
 mod listeners;
+mod order;
 mod pools;
 mod process;
 mod relay_life;

@@ -223,6 +223,7 @@ impl PoolRecord {
             restart_interval: keys.wear.restart_interval,
             interrupt_timeout: keys.deadlines.interrupt_timeout.0.unwrap_or_default(),
             backoff: keys.backoff,
+            preload: keys.preload.preload,
             ready_after: (keys.application.kind() == Kind::Service).then_some(SERVICE_PROOF),
             first_alone,
         }

@@ -58,6 +58,19 @@ impl Process {
         }
     }
 
+    /// Takes over a process that became our child by the end of its parent.
+    pub(super) fn adopt(pid: i32) -> io::Result<Self> {
+        let number = RustixPid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+        let pidfd = register(pidfd_open(number, PidfdFlags::empty())?)?;
+        // of who is nobody's child but ours the kernel tells: the number may be another's by now
+        let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), peek)?;
+        Ok(Self {
+            pid,
+            pidfd: Arc::new(pidfd),
+        })
+    }
+
     /// Its number; its process group's too once the launcher has started a session.
     pub(super) const fn pid(&self) -> i32 {
         self.pid

@@ -168,7 +168,7 @@ impl Shell {
         let Some(known) = self.workers.get_mut(&worker) else {
             return;
         };
-        if known.description.retired {
+        if known.description.retired || known.description.template {
             return;
         }
         let verdict = known.usage.judge(now);

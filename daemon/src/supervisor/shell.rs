@@ -23,6 +23,7 @@ use super::{
     access_logs::AccessLogs,
     adapter::Adapter,
     admin::{self, Admin},
+    forking::Forked,
     hangs::Looks,
     pools::PoolRecord,
     process::{End, Process},
@@ -110,6 +111,10 @@ pub(super) enum Turn {
     LaunchFailed(Failure),
     /// The process is gone, not reaped.
     Gone,
+    /// A template has forked it, and it waits to be taken over.
+    Forked(Forked),
+    /// It was to be forked, and was not; why.
+    NotForked(&'static str),
 }
 
 /// Where the tasks that wait for workers report.
@@ -312,13 +317,16 @@ impl Shell {
     fn said(&mut self, worker: WorkerId, message: FromWorker) {
         match message {
             FromWorker::Ready => self.came_up(worker),
+            // it is said once, before this is heard
+            FromWorker::Forked => {}
         }
     }
 
     /// A worker says that it is ready, or has answered the relay. It is when it has answered `probe` too.
     pub(super) fn came_up(&mut self, worker: WorkerId) {
         let known = self.workers.get_mut(&worker);
-        match known.and_then(Worker::probed) {
+        let serves = known.filter(|known| !known.description.template);
+        match serves.and_then(Worker::probed) {
             Some(message) => self.relay.tell_serving(&message, Vec::new()),
             None => self.tell_machine(Event::WorkerReady { worker }),
         }
@@ -338,6 +346,8 @@ impl Shell {
                 self.reap_strangers();
             }
             Turn::Gone => self.gone(worker),
+            Turn::Forked(forked) => self.forked(worker, forked),
+            Turn::NotForked(why) => self.not_forked(worker, why),
         }
     }
 
@@ -355,7 +365,7 @@ impl Shell {
     }
 
     /// Whom to leave alone when a worker of `account` is gone.
-    fn living(&self, account: Option<u32>) -> Living {
+    pub(super) fn living(&self, account: Option<u32>) -> Living {
         let workers = self.workers.values();
         let alive = workers.filter_map(|worker| Some((worker, worker.process.as_ref()?.pid())));
         let mut living = Living {
@@ -381,6 +391,20 @@ impl Senders {
     /// Where what workers take is said.
     pub(super) fn samples(&self) -> mpsc::Sender<Vec<(WorkerId, Sample)>> {
         self.samples.clone()
+    }
+
+    /// Where is said what becomes of a worker's process.
+    pub(super) fn turns(&self) -> mpsc::Sender<(WorkerId, Turn)> {
+        self.turns.clone()
+    }
+
+    /// Follows a process that runs to its end.
+    pub(super) fn follow_to_the_end(&self, worker: WorkerId, end: End) {
+        let turns = self.turns.clone();
+        tokio::spawn(async move {
+            end.come().await;
+            drop(turns.send((worker, Turn::Gone)).await);
+        });
     }
 
     /// Follows a worker's process from its launch to its end.

@@ -1,33 +1,33 @@
 //! The workers as the supervisor holds them: what each needs to live, and what a successor of ours would need to know.
 
-use std::{collections::BTreeSet, io, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
-use nix::{fcntl::OFlag, sys::signal::Signal, unistd::pipe2};
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use stockade_policy::{Generation, PoolId, Random, Time, WorkerId};
+use tokio::task::AbortHandle;
 
 use super::{
-    adapter::Adapter,
     heartbeat::Heartbeat,
     leases::Leases,
+    order::{Made, Order, step},
     process::Process,
     relay_life::{RelayNumber, Role},
-    runtime_dir::RuntimeDir,
-    sockets::{self, SocketFile, set_nonblocking},
-    spawn::{Launch, Spawner},
+    sockets::SocketFile,
+    spawn::Launch,
     usage::Usage,
 };
 use crate::{
     cgroup::Leaf,
-    config::{
-        confinement::Confinement,
-        resolved::{Account, Application, Kind, Pool},
-    },
-    control::{Channel, ToRelay},
-    launch::{
-        plan::{Failure, Plan, Slot},
-        python,
-    },
+    config::resolved::{Application, Kind, Pool},
+    control::{Channel, ToRelay, worker::ToWorker},
+    launch::plan::Failure,
 };
 
 /// One worker.
@@ -38,6 +38,8 @@ pub(super) struct Worker {
     keys: Arc<Pool>,
     /// Until it is reaped.
     pub(super) process: Option<Process>,
+    /// Its template is to fork it: the task that waits for that.
+    pub(super) forking: Option<AbortHandle>,
     /// The read ends of its standard output and standard error: the relay has copies; held, so that a relay's death is
     /// not the worker's.
     output: [Arc<OwnedFd>; 2],
@@ -68,6 +70,9 @@ pub(super) struct WorkerDescription {
     pub(super) pool_name: String,
     pub(super) worker: WorkerId,
     pub(super) generation: Generation,
+    /// Workers are forked of it, and it gets no requests.
+    pub(super) template: bool,
+    /// 0 while its template is to fork it.
     pub(super) pid: i32,
     /// A service has none.
     pub(super) socket: Option<PathBuf>,
@@ -90,20 +95,6 @@ pub(super) struct WorkerDescription {
     pub(super) maximum_requests: u64,
 }
 
-/// What starting a worker takes.
-#[derive(Debug)]
-pub(super) struct Order<'a> {
-    pub(super) pool: PoolId,
-    pub(super) worker: WorkerId,
-    pub(super) generation: Generation,
-    pub(super) keys: Arc<Pool>,
-    pub(super) relay_user: Option<&'a Account>,
-    pub(super) runtime_dir: &'a RuntimeDir,
-    pub(super) adapter: &'a Adapter,
-    pub(super) spawner: &'a Spawner,
-    pub(super) leaf: Option<Leaf>,
-}
-
 impl Worker {
     /// Makes a worker's socket, pipes and process.
     pub(super) fn start(
@@ -111,36 +102,44 @@ impl Worker {
         random: &mut Random,
         now: Time,
     ) -> Result<(Self, Launch), Failure> {
-        let keys = &order.keys;
-        let socket = order.socket()?;
-        let (output, output_end) = pipe(keys.account.as_ref()).map_err(step("make a pipe"))?;
-        let (error, error_end) = pipe(keys.account.as_ref()).map_err(step("make a pipe"))?;
-        let (control, theirs) = Channel::pair().map_err(step("make a control socket"))?;
-        let mut descriptors = vec![
-            (Slot::Output, output_end),
-            (Slot::Error, error_end),
-            (Slot::Control, theirs),
-        ];
-        let (socket, file) = match socket {
-            Some((path, listener, file)) => {
-                descriptors.push((Slot::Input, listener));
-                (Some(path), Some(file))
-            }
-            None => (None, None),
-        };
-        let tells = !matches!(keys.application, Application::Command(_));
-        let heartbeat = order.pass_on_more(&mut descriptors)?;
+        let (made, mut descriptors) = order.make()?;
+        order.pass_on_more(&mut descriptors)?;
         let spawned = order.spawner.spawn(order.plan(), descriptors);
         let (process, launch) = spawned.map_err(step("start a process"))?;
+        let mut worker = Self::of(order, made, random, now);
+        worker.runs_as(process);
+        Ok((worker, launch))
+    }
+
+    /// Makes a worker's socket and pipes; `template` is to fork its process.
+    pub(super) fn fork(
+        order: Order<'_>,
+        template: &Self,
+        random: &mut Random,
+        now: Time,
+    ) -> Result<Self, Failure> {
+        let (made, descriptors) = order.make()?;
+        let message = ToWorker::Fork(order.worker).encode();
+        let descriptors: Vec<_> = (descriptors.iter())
+            .map(|(_, descriptor)| descriptor.as_fd())
+            .collect();
+        (template.control.try_send(&message, &descriptors))
+            .map_err(|error| Failure::of(format!("have {} fork it", template.name()), error))?;
+        Ok(Self::of(order, made, random, now))
+    }
+
+    fn of(order: Order<'_>, made: Made, random: &mut Random, now: Time) -> Self {
+        let keys = order.keys;
         let description = WorkerDescription {
             pool: order.pool,
             pool_name: keys.name.clone(),
             worker: order.worker,
             generation: order.generation,
-            pid: process.pid(),
-            socket,
+            template: order.template,
+            pid: 0,
+            socket: made.socket.as_ref().map(|(path, _)| path.clone()),
             started: now,
-            tells,
+            tells: !matches!(keys.application, Application::Command(_)),
             launched: false,
             probing: false,
             offered: false,
@@ -149,23 +148,29 @@ impl Worker {
             stopped: false,
             maximum_requests: random.less_a_tenth(keys.wear.maximum_requests),
         };
-        let usage = Usage::new(keys, random);
-        let worker = Self {
+        let usage = Usage::new(&keys, random);
+        Self {
             description,
-            keys: order.keys,
-            process: Some(process),
-            output: [Arc::new(output), Arc::new(error)],
-            control: Arc::new(control),
-            heartbeat,
+            keys,
+            process: None,
+            forking: None,
+            output: made.output.map(Arc::new),
+            control: Arc::new(made.control),
+            heartbeat: made.heartbeat,
             leases: Leases::default(),
             drained: BTreeSet::new(),
             leaf: order.leaf,
             killed: None,
             usage,
             core_dumped: false,
-            _socket: file,
-        };
-        Ok((worker, launch))
+            _socket: made.socket.map(|(_, file)| file),
+        }
+    }
+
+    /// This is its process.
+    pub(super) fn runs_as(&mut self, process: Process) {
+        self.description.pid = process.pid();
+        self.process = Some(process);
     }
 
     /// For the log: "pool blog: worker 3 (pid 4711)".
@@ -174,9 +179,14 @@ impl Worker {
             pool_name,
             worker,
             pid,
+            template,
             ..
         } = &self.description;
-        format!("pool {pool_name}: worker {worker} (pid {pid})")
+        let what = if *template { "template" } else { "worker" };
+        match pid {
+            0 => format!("pool {pool_name}: {what} {worker}"),
+            pid => format!("pool {pool_name}: {what} {worker} (pid {pid})"),
+        }
     }
 
     /// Whom it has become; none: it is who we are.
@@ -208,6 +218,7 @@ impl Worker {
             pid,
             socket,
             tells,
+            template,
             ..
         } = &self.description;
         let message = ToRelay::WorkerLaunched {
@@ -219,6 +230,7 @@ impl Worker {
             fresh,
             socket: socket.clone(),
             tells: *tells,
+            template: *template,
             probe,
             multiplexes: self.keys.multiplex,
         };
@@ -342,131 +354,4 @@ impl Worker {
             .chain(retired)
             .collect()
     }
-}
-
-impl Order<'_> {
-    /// The worker's socket: its path, itself, and its name; a service has none.
-    fn socket(&self) -> Result<Option<(PathBuf, OwnedFd, SocketFile)>, Failure> {
-        let keys = &self.keys;
-        if keys.application.kind() == Kind::Service {
-            return Ok(None);
-        }
-        let path = self.runtime_dir.worker_socket(&keys.name, self.worker);
-        let relay = self.relay_user.map(|account| (account.uid, account.gid));
-        let (listener, file) = sockets::bind_worker(&path, relay, keys.threads)
-            .map_err(step(format!("make the socket {}", path.display())))?;
-        Ok(Some((path, listener, file)))
-    }
-
-    /// Adds the descriptors that not every worker has. Our end of the one by which it shows that its interpreter goes on; none where
-    /// nobody looks.
-    fn pass_on_more(
-        &self,
-        descriptors: &mut Vec<(Slot, OwnedFd)>,
-    ) -> Result<Option<Heartbeat>, Failure> {
-        if let Some(leaf) = &self.leaf {
-            let entrance = leaf.entrance().map_err(step("open its cgroup"))?;
-            descriptors.push((Slot::Cgroup, entrance));
-        }
-        if matches!(self.keys.application, Application::Python { .. }) {
-            let adapter = self.adapter.descriptor();
-            descriptors.push((
-                Slot::Adapter,
-                adapter.map_err(step("pass on the Python adapter"))?,
-            ));
-        }
-        let timeout = self.keys.deadlines.deadlock_timeout.0;
-        let made = timeout.map(Heartbeat::new).transpose();
-        let heartbeat = made.map_err(step("make a file for its heartbeat"))?;
-        Ok(heartbeat.map(|(ours, theirs)| {
-            descriptors.push((Slot::Heartbeat, theirs));
-            ours
-        }))
-    }
-
-    fn plan(&self) -> Plan {
-        let keys = &*self.keys;
-        let title = &keys.start.display_name;
-        let (program, arguments) = match &keys.application {
-            Application::Python {
-                interface,
-                concurrency,
-                target,
-                interpreter,
-                python_path,
-            } => {
-                let mut arguments = python::arguments(
-                    *interface,
-                    *concurrency,
-                    interpreter,
-                    target,
-                    python_path,
-                    keys,
-                );
-                arguments.extend(python::of_start(&keys.start));
-                (interpreter.clone(), arguments)
-            }
-            Application::Command(words) | Application::Service(words) => {
-                let mut arguments = words.clone();
-                if let (Some(name), Some(title)) = (arguments.first_mut(), title) {
-                    title.clone_into(name);
-                }
-                (
-                    words.first().map(PathBuf::from).unwrap_or_default(),
-                    arguments,
-                )
-            }
-            Application::Upstream(_) => unreachable!("supervision knows nothing of upstreams"),
-        };
-        let mut environment = keys.environment.clone();
-        environment.extend([
-            ("STOCKADE_POOL".to_owned(), keys.name.clone()),
-            ("STOCKADE_WORKER".to_owned(), self.worker.to_string()),
-            (
-                "STOCKADE_GENERATION".to_owned(),
-                self.generation.to_string(),
-            ),
-        ]);
-        Plan {
-            program: Some(program),
-            arguments,
-            environment,
-            account: keys.account.clone(),
-            home: keys.home.clone(),
-            umask: keys.umask,
-            confinement: confinement(keys),
-            descriptors: Vec::new(),
-            parent: std::process::id().cast_signed(),
-        }
-    }
-}
-
-/// What the pool says, and the kernel's own limit of processor time: for a worker that goes on when it should have gone. Each of its threads may
-/// use a processor for as long as that takes.
-fn confinement(keys: &Pool) -> Confinement {
-    let mut confinement = keys.confinement.clone();
-    let (limit, graceful) = (keys.wear.cpu_time_limit.0, keys.graceful_timeout.0);
-    confinement.limits.cpu = limit.zip(graceful).map(|(limit, graceful)| {
-        let startup = keys.startup_timeout.0.unwrap_or_default();
-        let ending = startup + graceful + keys.shutdown_timeout + MARGIN;
-        (limit + ending * keys.threads.max(1)).as_secs()
-    });
-    confinement
-}
-
-/// Between two looks at its processor time, and some more.
-const MARGIN: Duration = Duration::from_secs(10);
-
-/// A pipe: its read end, non-blocking, and its write end, which `account` may open again (`/dev/stderr`).
-fn pipe(account: Option<&Account>) -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
-    if let Some(account) = account {
-        std::os::unix::fs::fchown(&write, Some(account.uid), Some(account.gid))?;
-    }
-    set_nonblocking(&read)?;
-    Ok((read, write))
-}
-
-fn step(name: impl Into<String>) -> impl FnOnce(io::Error) -> Failure {
-    |error| Failure::of(name, error)
 }

@@ -18,8 +18,8 @@ use core::{mem, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::state::{End, Role};
 use self::state::State;
+pub(super) use self::state::{End, Role};
 use super::{Action, Cause, Exit, Settings, context::Context};
 use crate::{Generation, Limit, PoolId, Time, WorkerId};
 
@@ -203,7 +203,9 @@ impl Life {
     /// It has had its day. The first reason stands.
     pub(super) fn tired(&mut self, cause: Cause, _context: &mut Context) -> Effect {
         match &mut self.state {
-            State::Ready { tired, .. } if tired.is_none() && cause.is_wear() => {
+            State::Ready { tired, .. }
+                if tired.is_none() && cause.is_wear() && self.role != Role::Template =>
+            {
                 *tired = Some(cause);
                 Effect::Taken
             }

@@ -261,7 +261,8 @@ impl Pool {
         tell: impl FnOnce(&mut Life, &mut Context) -> Effect,
         context: &mut Context,
     ) -> bool {
-        let Some(life) = (self.workers.get_mut(&worker)).or_else(|| self.templates.get_mut(&worker))
+        let Some(life) =
+            (self.workers.get_mut(&worker)).or_else(|| self.templates.get_mut(&worker))
         else {
             return false;
         };

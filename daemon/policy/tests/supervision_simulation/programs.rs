@@ -51,7 +51,13 @@ impl Process {
 
 impl World {
     /// A process starts: what it will do is decided by its program and chance.
-    pub(crate) fn begin(&mut self, pool: PoolId, worker: WorkerId, generation: Generation, start: Start) {
+    pub(crate) fn begin(
+        &mut self,
+        pool: PoolId,
+        worker: WorkerId,
+        generation: Generation,
+        start: Start,
+    ) {
         let settings = self.laws.settings(pool, generation).clone();
         let program = self.program_of(pool, generation);
         let never_drains = self.chance(5)

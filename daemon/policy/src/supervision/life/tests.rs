@@ -148,7 +148,13 @@ fn an_interrupted_worker_recovers_or_retires_by_its_first_deadline() {
         ..settings()
     };
     let mut context = Context::new(0);
-    let mut life = Life::start(PoolId(1), Generation(1), Role::Worker, &settings, &mut context);
+    let mut life = Life::start(
+        PoolId(1),
+        Generation(1),
+        Role::Worker,
+        &settings,
+        &mut context,
+    );
     assert_eq!(life.ready(&mut context), Effect::Ready);
     let worn = life.deadline().unwrap();
     assert!(worn > Time::new(Duration::from_secs(90)));
@@ -178,7 +184,13 @@ fn timeouts_that_are_off_never_come() {
         ..settings()
     };
     let mut context = Context::new(0);
-    let mut life = Life::start(PoolId(1), Generation(1), Role::Worker, &settings, &mut context);
+    let mut life = Life::start(
+        PoolId(1),
+        Generation(1),
+        Role::Worker,
+        &settings,
+        &mut context,
+    );
     assert_eq!(life.deadline(), None);
     assert_eq!(life.ready(&mut context), Effect::Ready);
     life.retire(Cause::RequestTimeout, &mut context);
@@ -245,7 +257,13 @@ fn lives() -> Vec<(Life, Context)> {
         .into_iter()
         .map(|steps| {
             let mut context = Context::new(0);
-            let mut life = Life::start(PoolId(1), Generation(1), Role::Worker, &settings(), &mut context);
+            let mut life = Life::start(
+                PoolId(1),
+                Generation(1),
+                Role::Worker,
+                &settings(),
+                &mut context,
+            );
             for step in steps {
                 feed(step, &mut life, &mut context);
             }
