@@ -143,7 +143,10 @@ fn pool_in_full(pool: &PoolStatus) -> String {
             pool.requests_total, pool.replays_total
         ),
     );
-    text.push_str(&workers(&pool.workers));
+    if let Some(memory) = memory(pool) {
+        line("memory", memory);
+    }
+    text.push_str(&workers(&pool.workers, &pool.templates));
     text.push_str(&exits(&pool.exits));
     text
 }
@@ -160,17 +163,34 @@ fn range(processes: Processes) -> String {
     }
 }
 
-fn workers(workers: &[WorkerStatus]) -> String {
-    if workers.is_empty() {
+/// What its workers and templates have together: whose pages are nobody else's, and the parts of those that they share.
+fn memory(pool: &PoolStatus) -> Option<String> {
+    let all = || pool.workers.iter().chain(&pool.templates);
+    let whole: Option<u64> = all().map(|worker| worker.resident_bytes).sum();
+    let private: Option<u64> = all().map(|worker| worker.private_bytes).sum();
+    let whole = whole.filter(|whole| *whole > 0)?;
+    let of = private.map_or_else(String::new, |private| {
+        let shared = whole.saturating_sub(private);
+        format!(": {} private, {} shared", size(private), size(shared))
+    });
+    Some(format!("{}{of}", size(whole)))
+}
+
+fn workers(workers: &[WorkerStatus], templates: &[WorkerStatus]) -> String {
+    if workers.is_empty() && templates.is_empty() {
         return "\nno workers\n".to_owned();
     }
     let mut rows = vec![
         [
-            "WORKER", "PID", "STATE", "GEN", "AGE", "REQUESTS", "MEMORY", "CPU", "NOW",
+            "WORKER", "PID", "STATE", "GEN", "AGE", "REQUESTS", "MEMORY", "PRIVATE", "CPU", "NOW",
         ]
         .map(str::to_owned),
     ];
-    for worker in workers {
+    let served = workers
+        .iter()
+        .map(|worker| (worker, worker.state.to_string()));
+    let templates = templates.iter().map(|it| (it, "template".to_owned()));
+    for (worker, state) in served.chain(templates) {
         let now: Vec<String> = worker.current.iter().map(in_short).collect();
         rows.push([
             worker.id.to_string(),
@@ -178,11 +198,12 @@ fn workers(workers: &[WorkerStatus]) -> String {
                 .address
                 .clone()
                 .unwrap_or_else(|| worker.pid.to_string()),
-            worker.state.to_string(),
+            state,
             worker.generation.to_string(),
             ago(worker.age_seconds),
             worker.requests.to_string(),
             worker.resident_bytes.map_or_else(|| "-".to_owned(), size),
+            worker.private_bytes.map_or_else(|| "-".to_owned(), size),
             worker
                 .cpu_seconds
                 .map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1} s")),

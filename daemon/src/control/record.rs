@@ -10,6 +10,9 @@ use stockade_policy::Limit;
 pub struct Sample {
     /// Its part of the memory (PSS), or, where that may not be read, its anonymous memory; none when the system does not tell.
     pub resident_bytes: Option<u64>,
+    /// Of that, what nobody else has; none where the kernel does not tell.
+    #[serde(default)]
+    pub private_bytes: Option<u64>,
     /// Processor time it has used, children that have ended included; none when the system does not tell.
     pub cpu: Option<Duration>,
 }

@@ -108,6 +108,9 @@ pub struct WorkerStatus {
     /// Its part of the memory, with the processes below it: pages that others have too are counted in part (PSS); where that may not be
     /// read, its anonymous memory. None when the system does not tell.
     pub resident_bytes: Option<u64>,
+    /// Of that, the pages that no other process has; the rest is its part of shared ones. None when the system does not tell.
+    #[serde(default)]
+    pub private_bytes: Option<u64>,
     /// Processor time it has used; none when the system does not tell.
     pub cpu_seconds: Option<f64>,
     /// What it has now.

@@ -7,6 +7,7 @@ use prometheus::{
 use stockade_policy::supervision::WorkerState;
 
 use super::{ledger, reading::Reading, status::Overview};
+use crate::control::status::{PoolStatus, WorkerStatus};
 
 /// The Content-Type of [`text`].
 pub(super) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -155,9 +156,15 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "stockade_pool_memory_bytes",
-        help: "Memory of all workers; of pages that they share each has its part.",
+        help: "Memory of all workers, and of templates; of pages that they share each has its part.",
         kind: MetricType::GAUGE,
-        of: |pool| one(pool.status.workers.iter().filter_map(resident).sum()),
+        of: |pool| {
+            let PoolStatus {
+                workers, templates, ..
+            } = &pool.status;
+            let all = workers.iter().chain(templates);
+            one(all.filter_map(resident).sum())
+        },
     },
     Row {
         name: "stockade_generation",
@@ -240,14 +247,11 @@ fn saturation(pool: &Reading) -> f64 {
     }
 }
 
-fn resident(worker: &crate::control::status::WorkerStatus) -> Option<f64> {
+fn resident(worker: &WorkerStatus) -> Option<f64> {
     worker.resident_bytes.map(whole)
 }
 
-fn by_place(
-    pool: &Reading,
-    of: impl Fn(&crate::control::status::WorkerStatus) -> Option<f64>,
-) -> Vec<Sample> {
+fn by_place(pool: &Reading, of: impl Fn(&WorkerStatus) -> Option<f64>) -> Vec<Sample> {
     let workers = pool.status.workers.iter();
     labelled(
         "worker",

@@ -133,6 +133,7 @@ impl State {
             requests: figures.handed_out,
             busy: figures.busy,
             resident_bytes: None,
+            private_bytes: None,
             cpu_seconds: None,
             current: self
                 .requests

@@ -123,10 +123,11 @@ impl Observer {
         all.dedup_by(|next, one| next.status.name == one.status.name);
         let known = self.samples.known.borrow();
         let pools = all.iter_mut().map(|reading| &mut reading.status);
-        for worker in pools.flat_map(|pool| &mut pool.workers) {
+        for worker in pools.flat_map(|pool| pool.workers.iter_mut().chain(&mut pool.templates)) {
             // an upstream's has a number of ours, and no process
             let sample = known.get(&worker.id).filter(|_| worker.pid != 0);
             worker.resident_bytes = sample.and_then(|sample| sample.resident_bytes);
+            worker.private_bytes = sample.and_then(|sample| sample.private_bytes);
             worker.cpu_seconds = sample.and_then(|sample| sample.cpu).map(seconds);
         }
         drop(known);
@@ -185,6 +186,7 @@ mod tests {
         let (observer, mut reports) = observer();
         let sample = Sample {
             resident_bytes: Some(7),
+            private_bytes: None,
             cpu: None,
         };
         let answer = async {

@@ -118,10 +118,11 @@ fn obituary(worker: &Worker, now: Time, cause: Cause, failed: bool) -> String {
         (Cause::Signal(9), Some(words)) => format!("{}: {words}", Why(cause)),
         _ => Why(cause).to_string(),
     };
-    let early = match (failed, worker.kind() == Kind::Service) {
-        (false, _) => "",
-        (true, true) => ", soon after its start",
-        (true, false) => ", before it answered a request",
+    let early = match worker.kind() {
+        _ if !failed => "",
+        _ if worker.description.template => ", before a worker of it was ready",
+        Kind::Service => ", soon after its start",
+        Kind::Workers | Kind::Upstream => ", before it answered a request",
     };
     // the line about its stop has said it of one that was too slow
     let hint = match cause {

@@ -57,7 +57,7 @@ pub(super) fn look(
 /// What is known at once of a process that has not been reaped; of its family nothing.
 pub(super) fn glance(pid: i32) -> Sample {
     Process::new(pid)
-        .map(|process| sample(&process, &[], anonymous))
+        .map(|process| sample(&process, &[], at_hand))
         .unwrap_or_default()
 }
 
@@ -79,13 +79,17 @@ fn families(subjects: &[Subject]) -> BTreeMap<i32, Vec<Process>> {
     families
 }
 
-fn sample(process: &Process, family: &[Process], memory: fn(&Process) -> Option<u64>) -> Sample {
+fn sample(process: &Process, family: &[Process], memory: fn(&Process) -> Memory) -> Sample {
+    let Memory { part, private } = memory(process);
     let mut sample = Sample {
-        resident_bytes: memory(process),
+        resident_bytes: part,
+        private_bytes: private,
         cpu: cpu(process),
     };
-    if let Some(bytes) = &mut sample.resident_bytes {
-        *bytes += family.iter().filter_map(memory).sum::<u64>();
+    for other in family.iter().map(memory) {
+        let more = |own: Option<u64>, of: Option<u64>| Some(own? + of.unwrap_or_default());
+        sample.resident_bytes = more(sample.resident_bytes, other.part);
+        sample.private_bytes = more(sample.private_bytes, other.private);
     }
     if let Some(used) = &mut sample.cpu {
         *used += family.iter().filter_map(cpu).sum::<Duration>();
@@ -93,14 +97,34 @@ fn sample(process: &Process, family: &[Process], memory: fn(&Process) -> Option<
     sample
 }
 
-/// Its part of the memory, or what is its own.
-fn memory(process: &Process) -> Option<u64> {
+/// What a process has of the memory.
+#[derive(Clone, Copy, Debug, Default)]
+struct Memory {
+    /// Its part, or what is its own.
+    part: Option<u64>,
+    /// What nobody else has.
+    private: Option<u64>,
+}
+
+fn memory(process: &Process) -> Memory {
     let rollup = process.smaps_rollup().ok();
-    let part = rollup.and_then(|rollup| {
+    let shares = rollup.and_then(|rollup| {
         let MMapExtension { map, .. } = &rollup.memory_map_rollup.0.first()?.extension;
-        map.get("Pss").copied()
+        let private = map.get("Private_Clean").zip(map.get("Private_Dirty"));
+        Some(Memory {
+            part: Some(*map.get("Pss")?),
+            private: private.map(|(clean, dirty)| clean + dirty),
+        })
     });
-    part.or_else(|| anonymous(process))
+    shares.unwrap_or_else(|| at_hand(process))
+}
+
+/// What is known without waiting.
+fn at_hand(process: &Process) -> Memory {
+    Memory {
+        part: anonymous(process),
+        private: None,
+    }
 }
 
 fn anonymous(process: &Process) -> Option<u64> {

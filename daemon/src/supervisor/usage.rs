@@ -81,6 +81,7 @@ impl Usage {
         }
         self.sample = Sample {
             resident_bytes: sample.resident_bytes.or(self.sample.resident_bytes),
+            private_bytes: sample.private_bytes.or(self.sample.private_bytes),
             cpu: sample.cpu.or(self.sample.cpu),
         };
         self.at = Some(now);
@@ -147,6 +148,7 @@ mod tests {
     fn sample(mebibytes: u64, seconds: u64) -> Sample {
         Sample {
             resident_bytes: Some(mebibytes * MIB),
+            private_bytes: None,
             cpu: Some(Duration::from_secs(seconds)),
         }
     }
