@@ -256,6 +256,7 @@ fn wanted(exit: &ExitStatus) -> bool {
         "restart-interval",
         "maximum-memory",
         "inactivity",
+        "refork",
     ];
     wanted.contains(&&*exit.cause)
 }

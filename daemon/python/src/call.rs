@@ -1,5 +1,7 @@
 //! One request: the application is called (PEP 3333), its response sent.
 
+use std::sync::Arc;
+
 use pyo3::{
     exceptions::{PyKeyboardInterrupt, PyOSError, PySystemExit, PyTypeError},
     prelude::*,
@@ -30,7 +32,7 @@ pub(crate) struct Worker {
     pub(crate) base: Py<PyDict>,
     /// Where the application is mounted, without a slash at its end.
     pub(crate) mount: String,
-    pub(crate) report: Report,
+    pub(crate) report: Arc<Report>,
     /// Which thread is at what, when requests may have to be broken off.
     pub(crate) interrupts: Option<Interrupts>,
 }

@@ -27,6 +27,8 @@ const INTERRUPT: u16 = 2;
 const FORK: u16 = 3;
 /// The same, to who was forked: it is taken over.
 const BEGIN: u16 = 5;
+/// The same: see [`Heard::Template`].
+const BECOME_TEMPLATE: u16 = 6;
 /// The most descriptors of a message.
 const MAX_DESCRIPTORS: usize = 8;
 
@@ -41,6 +43,8 @@ pub(crate) enum Heard {
     Nothing,
     /// Requests whose connection the relay has ended are to be broken off.
     Interrupt,
+    /// No more requests come: workers are to be forked of this process.
+    Template,
     /// It is gone.
     Gone,
 }
@@ -144,6 +148,7 @@ impl Control {
         match recv(self.0.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => Heard::Gone,
             Ok(MESSAGE_LEN) if message[..4] == head(INTERRUPT) => Heard::Interrupt,
+            Ok(MESSAGE_LEN) if message[..4] == head(BECOME_TEMPLATE) => Heard::Template,
             Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => Heard::Nothing,
             Err(_) => Heard::Gone,
         }

@@ -106,6 +106,7 @@ impl Watch {
                 match control.hear() {
                     Heard::Nothing => {}
                     Heard::Interrupt => self.interrupt(),
+                    Heard::Template => self.worker.server.stop.request_template(),
                     Heard::Gone => {
                         self.worker.server.stop.request(0);
                         self.control = None;

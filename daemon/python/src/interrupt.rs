@@ -158,6 +158,12 @@ pub(crate) fn handle_signal(py: Python<'_>, worker: &Arc<Worker>) -> PyResult<()
     Ok(())
 }
 
+/// The signals for which a worker has handlers.
+pub(crate) fn signals(signal: &Bound<'_, PyModule>) -> PyResult<[i32; 3]> {
+    let named = |name: &str| signal.getattr(name)?.extract();
+    Ok([named("SIGTERM")?, named("SIGINT")?, number(signal)?])
+}
+
 fn number(signal: &Bound<'_, PyModule>) -> PyResult<i32> {
     Ok(signal.getattr("SIGRTMIN")?.extract::<i32>()? + SIGNAL)
 }

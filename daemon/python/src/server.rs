@@ -284,10 +284,10 @@ impl Server {
     }
 
     fn check_control(&self) {
-        if let Some(control) = &self.control
-            && control.hear() == Heard::Gone
-        {
-            self.stop.request(0);
+        match self.control.as_ref().map(|control| control.hear()) {
+            Some(Heard::Gone) => self.stop.request(0),
+            Some(Heard::Template) => self.stop.request_template(),
+            Some(Heard::Nothing | Heard::Interrupt) | None => {}
         }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
     let arguments = Arguments::parse(words)
         .map_err(|sentence| PySystemExit::new_err(format!("stockade: {sentence}")))?;
     let environment = py.import("os")?.getattr("environ")?;
-    let (mut control, mut heartbeat) = take_descriptors(&environment, arguments.deadlock_timeout)?;
+    let (control, heartbeat) = take_descriptors(&environment, arguments.deadlock_timeout)?;
     interrupt::make_module(py)?;
     let pool = environment
         .call_method1("get", ("STOCKADE_POOL",))?
@@ -57,8 +57,8 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
         c"<stockade report.py>",
         c"stockade_python.report",
     )?;
-    let report = Report::new(report.getattr("write")?.unbind(), pool);
-    let mut listener =
+    let report = Arc::new(Report::new(report.getattr("write")?.unbind(), pool));
+    let listener =
         take_listener(&arguments).map_err(|error| failed("take the listening socket", &error))?;
     set_title(py, &arguments, &report);
     let hub = match &arguments.hub {
@@ -70,38 +70,64 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
     if !arguments.asgi && hub.is_none() {
         warm_up(py, &arguments, &application, &base)?;
     }
+    let mut given = Given {
+        control,
+        heartbeat,
+        listener,
+    };
     if arguments.template {
-        let supervised = control.ok_or_else(|| {
+        given.fork(py, &arguments, &report)?;
+    }
+    if arguments.asgi {
+        let listener = given.take_listener()?;
+        return asgi::serve(py, application, listener, &arguments, given.control);
+    }
+    if let Some(module) = hub {
+        let listener = given.take_listener()?;
+        let called = (application, base);
+        return hub::serve(py, &module, called, listener, &arguments, given.control);
+    }
+    loop {
+        let called = (application.clone_ref(py), base.clone_ref(py));
+        match serve_requests(py, called, &arguments, &report, &mut given)? {
+            Some(status) => return Ok(status),
+            // it goes on in each worker that is forked
+            None => given.fork(py, &arguments, &report)?,
+        }
+    }
+}
+
+/// What the supervisor gave this worker.
+struct Given {
+    control: Option<Arc<Control>>,
+    heartbeat: Option<Heartbeat>,
+    listener: Option<UnixListener>,
+}
+
+impl Given {
+    /// Serves as a template, and returns in each worker that is forked.
+    fn fork(&mut self, py: Python<'_>, arguments: &Arguments, report: &Report) -> PyResult<()> {
+        let control = self.control.take().ok_or_else(|| {
             let error = io::Error::new(io::ErrorKind::NotFound, "STOCKADE_CONTROL_FD is not set");
             failed("be a template", &error)
         })?;
-        // from here on in each worker
-        let forked = template::run(py, &supervised, &report)?;
-        control = Some(forked.control);
-        listener = Some(forked.listener);
-        heartbeat = (forked.heartbeat.zip(arguments.deadlock_timeout))
-            .map(|(file, timeout)| Heartbeat::new(file, timeout));
-        set_title(py, &arguments, &report);
+        let forked = template::run(py, &control, report)?;
+        *self = Self {
+            control: Some(forked.control),
+            heartbeat: (forked.heartbeat.zip(arguments.deadlock_timeout))
+                .map(|(file, timeout)| Heartbeat::new(file, timeout)),
+            listener: Some(forked.listener),
+        };
+        set_title(py, arguments, report);
+        Ok(())
     }
-    let listener = listener.ok_or_else(|| {
-        let error = io::Error::new(io::ErrorKind::NotFound, "there is none");
-        failed("take the listening socket", &error)
-    })?;
-    if arguments.asgi {
-        return asgi::serve(py, application, listener, &arguments, control);
+
+    fn take_listener(&mut self) -> PyResult<UnixListener> {
+        self.listener.take().ok_or_else(|| {
+            let error = io::Error::new(io::ErrorKind::NotFound, "there is none");
+            failed("take the listening socket", &error)
+        })
     }
-    if let Some(module) = hub {
-        let called = (application, base);
-        return hub::serve(py, &module, called, listener, &arguments, control);
-    }
-    serve_requests(
-        py,
-        (application, base),
-        listener,
-        arguments,
-        report,
-        (control, heartbeat),
-    )
 }
 
 /// Where requests are in threads: in this one, before there are any.
@@ -119,33 +145,33 @@ fn warm_up(
     warm::freeze(py)
 }
 
-/// Serves in threads of the system until the worker is to end; its exit status.
+/// Serves in threads of the system until the worker is to end; its exit status. None: it is to be a template.
 fn serve_requests(
     py: Python<'_>,
     (application, base): (Py<PyAny>, Py<PyDict>),
-    listener: UnixListener,
-    arguments: Arguments,
-    report: Report,
-    (control, heartbeat): (Option<Arc<Control>>, Option<Heartbeat>),
-) -> PyResult<i32> {
+    arguments: &Arguments,
+    report: &Arc<Report>,
+    given: &mut Given,
+) -> PyResult<Option<i32>> {
     let (signals, notify) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .map_err(|errno| failed("make a pipe for signals", &errno.into()))?;
-    let helped = heartbeat.is_some() || arguments.interrupts;
+    let helped = given.heartbeat.is_some() || arguments.interrupts;
+    let control = given.control.clone();
     let watched = control.clone().filter(|_| !helped);
-    let server = Server::new(listener, signals, watched, arguments.slots)
+    let server = Server::new(given.take_listener()?, signals, watched, arguments.slots)
         .map_err(|error| failed("watch the listening socket", &error))?;
     let worker = Arc::new(Worker {
         server,
         application,
-        target: arguments.target,
+        target: arguments.target.clone(),
         base,
-        mount: arguments.mount,
-        report,
+        mount: arguments.mount.clone(),
+        report: Arc::clone(report),
         interrupts: arguments.interrupts.then(Interrupts::default),
     });
     handle_signals(py, &worker, &notify)?;
     let helper = helped
-        .then(|| Helper::start(Arc::clone(&worker), control.clone(), heartbeat))
+        .then(|| Helper::start(Arc::clone(&worker), control.clone(), given.heartbeat.take()))
         .transpose()
         .map_err(|error| failed("start a thread", &error))?;
     // when the supervisor is gone the socket to it says so, and the worker ends by that
@@ -160,9 +186,17 @@ fn serve_requests(
     }
     drop(helper);
     // the pipe's end is closed with `notify`: the interpreter must not write to it any more
-    py.import("signal")?.call_method1("set_wakeup_fd", (-1,))?;
+    let signal = py.import("signal")?;
+    signal.call_method1("set_wakeup_fd", (-1,))?;
     drop(notify);
-    Ok(worker.server.stop.status())
+    if !worker.server.stop.for_template() {
+        return Ok(Some(worker.server.stop.status()));
+    }
+    // the handlers have the worker, and with it its socket
+    for number in interrupt::signals(&signal)? {
+        signal.call_method1("signal", (number, signal.getattr("SIG_DFL")?))?;
+    }
+    Ok(None)
 }
 
 /// The application.

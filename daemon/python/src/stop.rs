@@ -13,6 +13,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 pub(crate) struct Stop {
     requested: AtomicBool,
     status: AtomicI32,
+    template: AtomicBool,
     /// Readable from the request on: it wakes whoever waits.
     event: EventFd,
 }
@@ -22,6 +23,7 @@ impl Stop {
         Ok(Self {
             requested: AtomicBool::new(false),
             status: AtomicI32::new(0),
+            template: AtomicBool::new(false),
             event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
         })
     }
@@ -33,6 +35,17 @@ impl Stop {
             // it can only be full, and then it is readable already
             self.event.write(1).unwrap_or_default();
         }
+    }
+
+    /// Ends it as a worker: it is to be a template.
+    pub(crate) fn request_template(&self) {
+        self.template.store(true, Ordering::SeqCst);
+        self.request(0);
+    }
+
+    /// It was that, and nothing else, by which the worker ended.
+    pub(crate) fn for_template(&self) -> bool {
+        self.template.load(Ordering::SeqCst)
     }
 
     pub(crate) fn requested(&self) -> bool {

@@ -191,6 +191,13 @@ pub enum ToRelay {
         /// `multiplex`.
         multiplexes: bool,
     },
+    /// A worker that was retired is a template from here on.
+    TemplateMade {
+        /// Whose.
+        pool: PoolId,
+        /// The worker.
+        worker: WorkerId,
+    },
     /// It may be given requests.
     WorkerOffered {
         /// Whose.
@@ -316,6 +323,7 @@ impl ToRelay {
             | Self::PoolShed { pool, .. }
             | Self::PoolCounted { pool, .. }
             | Self::WorkerLaunched { pool, .. }
+            | Self::TemplateMade { pool, .. }
             | Self::WorkerOffered { pool, .. }
             | Self::LeaseReturned { pool, .. }
             | Self::SlotWanted { pool }

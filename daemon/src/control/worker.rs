@@ -32,6 +32,8 @@ pub enum ToWorker {
     Fork(WorkerId),
     /// To a worker that was forked: the supervisor has taken it over. Kind 5.
     Begin,
+    /// To a worker without requests: become a template, and say `ready` again when that is done. Kind 6.
+    Template,
 }
 
 fn encode(kind: u16, value: u64) -> [u8; MESSAGE_LEN] {
@@ -79,6 +81,7 @@ impl ToWorker {
             Self::Interrupt => encode(2, 0),
             Self::Fork(worker) => encode(3, worker.0),
             Self::Begin => encode(5, 0),
+            Self::Template => encode(6, 0),
         }
     }
 }

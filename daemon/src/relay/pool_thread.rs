@@ -281,6 +281,7 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
                 task::spawn_local(health::run(Rc::clone(pool), worker, address, path, lines));
             }
         }
+        ToRelay::TemplateMade { worker, .. } => pool.state().template_made(worker),
         ToRelay::WorkerRetired { worker, .. } => pool.state().worker_retired(worker),
         ToRelay::WorkerOverdue { worker, .. } => pool.state().worker_overdue(worker),
         ToRelay::WorkerGone { worker, done, .. } => pool.state().worker_gone(worker, done),

@@ -65,6 +65,14 @@ impl State {
         self.rest();
     }
 
+    /// It has been retired, and workers are forked of it from here on.
+    pub(super) fn template_made(&mut self, worker: WorkerId) {
+        if let Some(known) = self.workers.get_mut(&worker) {
+            known.template = true;
+            (known.offered, known.retired) = (false, false);
+        }
+    }
+
     /// Its time to finish is over.
     pub(super) fn worker_overdue(&mut self, worker: WorkerId) {
         self.tell(Event::WorkerOverdue { worker });

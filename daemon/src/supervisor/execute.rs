@@ -39,6 +39,7 @@ impl Shell {
                 generation,
                 template,
             } => self.start_worker(pool, worker, generation, How::Forked(template)),
+            Action::MakeTemplate { worker } => self.make_template(worker),
             Action::OfferWorker { worker } => self.offer_worker(worker),
             Action::RetireWorker { worker, cause } => self.retire_worker(worker, cause),
             Action::StopWorker {

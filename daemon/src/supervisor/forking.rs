@@ -10,16 +10,17 @@ use nix::{
     sys::socket::UnixCredentials,
     unistd::{Uid, getuid},
 };
-use stockade_policy::WorkerId;
+use stockade_policy::{WorkerId, supervision::Event};
 use tokio::task::AbortHandle;
 
 use super::{
     process::Process,
     shell::{Senders, Shell, Turn},
+    words::Seconds,
     workers::Worker,
 };
 use crate::control::{
-    Channel,
+    Channel, ToRelay,
     worker::{FromWorker, MESSAGE_LEN, ToWorker},
 };
 
@@ -50,6 +51,40 @@ impl Shell {
                 self.not_forked(worker, &why);
             }
         }
+    }
+
+    /// A worker without requests is to become a template.
+    pub(super) fn make_template(&mut self, worker: WorkerId) {
+        let Some(known) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        let name = known.name();
+        tracing::info!("{name} becomes the next template: refork-after");
+        known.description.template = true;
+        (known.description.offered, known.description.retired) = (false, false);
+        known.heartbeat = None;
+        if let Err(error) = known.control.try_send(&ToWorker::Template.encode(), &[]) {
+            // it ends, or is ended by its time to start
+            tracing::warn!("{name}: could not tell it: {error}");
+        }
+        let pool = known.description.pool;
+        self.senders
+            .listen(worker, Arc::clone(&known.control), name);
+        let message = ToRelay::TemplateMade { pool, worker };
+        self.relay.tell(&message, &[]);
+    }
+
+    /// A template says that it can be forked.
+    pub(super) fn template_ready(&mut self, worker: WorkerId) {
+        let now = self.clock.now();
+        if let Some(known) = self.workers.get(&worker) {
+            let age = Seconds(known.age(now));
+            match known.description.seasons {
+                true => tracing::info!("{} can be forked", known.name()),
+                false => tracing::info!("{} can be forked after {age}", known.name()),
+            }
+        }
+        self.tell_machine(Event::WorkerReady { worker });
     }
 
     /// It will not be.

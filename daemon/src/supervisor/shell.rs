@@ -325,8 +325,13 @@ impl Shell {
     /// A worker says that it is ready, or has answered the relay. It is when it has answered `probe` too.
     pub(super) fn came_up(&mut self, worker: WorkerId) {
         let known = self.workers.get_mut(&worker);
-        let serves = known.filter(|known| !known.description.template);
-        match serves.and_then(Worker::probed) {
+        if known
+            .as_ref()
+            .is_some_and(|known| known.description.template)
+        {
+            return self.template_ready(worker);
+        }
+        match known.and_then(Worker::probed) {
             Some(message) => self.relay.tell_serving(&message, Vec::new()),
             None => self.tell_machine(Event::WorkerReady { worker }),
         }

@@ -31,8 +31,13 @@ impl Shell {
             FromRelay::WorkerServed(worker) => self.served(worker),
             FromRelay::SampleWanted => self.sample_wanted(from),
             FromRelay::MaximumRequestsReached(worker) => {
+                let known = self.workers.get(&worker);
+                let seasons = known.is_some_and(|known| known.description.seasons);
                 let cause = Cause::MaximumRequests;
-                self.tell_machine(Event::WorkerTired { worker, cause });
+                self.tell_machine(match seasons {
+                    true => Event::WorkerSeasoned { worker },
+                    false => Event::WorkerTired { worker, cause },
+                });
             }
             FromRelay::RequestTimedOut(worker) => {
                 self.tell_machine(Event::RequestTimedOut { worker });

@@ -54,6 +54,7 @@ pub(super) fn detail(cause: Cause) -> String {
         | Cause::MaximumMemory
         | Cause::CpuTimeLimit
         | Cause::Inactivity
+        | Cause::Refork
         | Cause::RequestTimeout
         | Cause::Deadlock
         | Cause::StartupTimeout

@@ -91,8 +91,10 @@ pub(super) struct WorkerDescription {
     pub(super) answer_due: Option<Time>,
     /// The stop-signal was sent.
     pub(super) stopped: bool,
-    /// `maximum-requests` with its jitter.
+    /// `maximum-requests` with its jitter; or `refork-after`.
     pub(super) maximum_requests: u64,
+    /// It is `refork-after`: then it may become the template.
+    pub(super) seasons: bool,
 }
 
 impl Worker {
@@ -125,7 +127,20 @@ impl Worker {
             .collect();
         (template.control.try_send(&message, &descriptors))
             .map_err(|error| Failure::of(format!("have {} fork it", template.name()), error))?;
-        Ok(Self::of(order, made, random, now))
+        let mut worker = Self::of(order, made, random, now);
+        worker.season(template);
+        Ok(worker)
+    }
+
+    /// It may become a template, unless its own has been a worker before.
+    fn season(&mut self, template: &Self) {
+        let after = self.keys.preload.refork_after;
+        let most = &mut self.description.maximum_requests;
+        let sooner = *most == 0 || after < *most;
+        if after > 0 && sooner && !template.description.seasons {
+            *most = after;
+            self.description.seasons = true;
+        }
     }
 
     fn of(order: Order<'_>, made: Made, random: &mut Random, now: Time) -> Self {
@@ -147,6 +162,7 @@ impl Worker {
             answer_due: None,
             stopped: false,
             maximum_requests: random.less_a_tenth(keys.wear.maximum_requests),
+            seasons: false,
         };
         let usage = Usage::new(&keys, random);
         Self {

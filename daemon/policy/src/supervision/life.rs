@@ -21,9 +21,10 @@ use serde::{Deserialize, Serialize};
 use self::state::State;
 pub(super) use self::state::{End, Role};
 use super::{Action, Cause, Exit, Settings, context::Context};
-use crate::{Generation, Limit, PoolId, Time, WorkerId};
+use crate::{Generation, PoolId, Time, WorkerId};
 
 mod asked;
+mod moves;
 mod state;
 
 /// A process that KILL did not end at once (it hangs in the kernel) is sent it again after this long.
@@ -47,6 +48,8 @@ pub(super) enum Effect {
     Ready,
     /// It has served its first request.
     Served,
+    /// It is to be a template from here on.
+    Promoted,
     /// The relay has let go of it: it retires.
     Shed,
     /// It has been ready for long enough, and that is all that can be asked of it.
@@ -75,6 +78,8 @@ pub(super) struct Life {
     told: Option<Time>,
     /// When it has been ready for `restart-interval`.
     worn: Option<Time>,
+    /// It becomes a template when it has retired for [`Cause::Refork`].
+    seasoned: bool,
     state: State,
 }
 
@@ -119,6 +124,7 @@ impl Life {
             proof: None,
             told: None,
             worn: None,
+            seasoned: false,
             state: State::Starting {
                 deadline: settings.startup_timeout.deadline(context.now()),
             },
@@ -276,11 +282,13 @@ impl Life {
     /// Nothing that it has can be finished. Requests are at fault as much as the worker, so this is no failure.
     pub(super) fn deadlocked(&mut self, context: &mut Context) -> Effect {
         match self.state {
-            State::Ready { .. } | State::Retiring { .. } => {
+            State::Ready { .. } | State::Retiring { .. } if self.role != Role::Template => {
                 self.terminate(End::ours(Cause::Deadlock), true, context);
                 Effect::Taken
             }
             State::Starting { .. }
+            | State::Ready { .. }
+            | State::Retiring { .. }
             | State::Stopping { .. }
             | State::Killing { .. }
             | State::Gone { .. } => Effect::Stale,
@@ -312,6 +320,10 @@ impl Life {
 
     pub(super) fn drained(&mut self, context: &mut Context) -> Effect {
         match self.state {
+            State::Retiring { end, .. } if self.seasoned && end.cause == Cause::Refork => {
+                self.become_template(context);
+                Effect::Promoted
+            }
             State::Retiring { end, .. } => {
                 self.terminate(end, false, context);
                 Effect::Taken
@@ -367,8 +379,13 @@ impl Life {
             }
             State::Starting { .. } => {
                 let cause = Cause::StartupTimeout;
-                self.terminate(End::failure(cause), false, context);
-                Effect::Failed(cause)
+                let failed = !self.served;
+                self.terminate(End { cause, failed }, false, context);
+                if failed {
+                    Effect::Failed(cause)
+                } else {
+                    Effect::Taken
+                }
             }
             State::Retiring { end, .. } => {
                 self.terminate(end, true, context);
@@ -399,6 +416,12 @@ impl Life {
     /// A worker that this template forked is ready: what ends the template from here on is no fault of the application's start.
     pub(super) const fn prove(&mut self) {
         self.served = true;
+    }
+
+    /// It is to become a template, when its replacement is ready. False: it goes for something else.
+    pub(super) fn season(&mut self, context: &mut Context) -> bool {
+        self.seasoned = self.tired(Cause::Refork, context) == Effect::Taken;
+        self.seasoned
     }
 
     /// Lets a ready worker finish within `eviction-timeout` (a reload) or `graceful-timeout` (all else), then go.
@@ -432,77 +455,6 @@ impl Life {
                 self.enter_killing(end, context);
             }
             State::Killing { .. } | State::Gone { .. } => {}
-        }
-    }
-
-    // How it moves.
-
-    /// What a worker that was told to stop makes of it: it exits, or the signal ends it.
-    fn is_ours(&self, exit: Exit) -> bool {
-        match exit {
-            Exit::Code(_) => true,
-            Exit::Signal(KILL) => matches!(self.state, State::Killing { .. }),
-            Exit::Signal(signal) => signal == self.settings.stop_signal,
-            Exit::OutOfMemory => false,
-        }
-    }
-
-    /// When it will have been ready for `restart-interval`, less up to a tenth: workers that started together are not to
-    /// go together.
-    fn wears_out(&self, context: &mut Context) -> Option<Time> {
-        let interval = self.settings.restart_interval.0?;
-        let most = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
-        let age = Duration::from_nanos(context.random.less_a_tenth(most));
-        Some(context.now().after(age))
-    }
-
-    fn let_finish(&mut self, end: End, limit: Limit, context: &mut Context) {
-        let deadline = limit.deadline(context.now());
-        self.enter(State::Retiring { end, deadline }, context);
-        context.act(Action::RetireWorker {
-            worker: self.worker,
-            cause: end.cause,
-        });
-    }
-
-    fn terminate(&mut self, end: End, overdue: bool, context: &mut Context) {
-        let deadline = context.now().after(self.settings.shutdown_timeout);
-        self.enter(State::Stopping { end, deadline }, context);
-        context.act(Action::StopWorker {
-            worker: self.worker,
-            cause: end.cause,
-            overdue,
-        });
-    }
-
-    fn enter_killing(&mut self, end: End, context: &mut Context) {
-        let again = context.now().after(KILL_AGAIN);
-        let times = match self.state {
-            State::Killing { times, .. } => times.saturating_add(1),
-            State::Starting { .. }
-            | State::Ready { .. }
-            | State::Retiring { .. }
-            | State::Stopping { .. }
-            | State::Gone { .. } => 1,
-        };
-        self.enter(State::Killing { end, again, times }, context);
-        context.act(Action::KillWorker {
-            worker: self.worker,
-        });
-    }
-
-    /// The only way from one state into another.
-    fn enter(&mut self, next: State, context: &Context) {
-        assert!(
-            self.state.leads_to(&next),
-            "worker {} cannot go from {:?} to {next:?}",
-            self.worker,
-            self.state
-        );
-        self.state = next;
-        self.since = context.now();
-        if self.leaving().is_some() {
-            self.told.get_or_insert(self.since);
         }
     }
 }

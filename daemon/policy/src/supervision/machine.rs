@@ -91,6 +91,7 @@ impl Supervision {
             Event::WorkerTired { worker, cause } => {
                 self.tell_worker(worker, |life, context| life.tired(cause, context))
             }
+            Event::WorkerSeasoned { worker } => self.season(worker),
             Event::WorkerShed { worker } => self.tell_worker(worker, Life::shed),
             Event::WorkerRecovered { worker } => self.tell_worker(worker, Life::recovered),
             Event::WorkerDeadlocked { worker } => self.tell_worker(worker, Life::deadlocked),
@@ -212,6 +213,16 @@ impl Supervision {
             return false;
         };
         let taken = pool.tell(worker, tell, &mut self.context);
+        self.settle(id);
+        taken
+    }
+
+    fn season(&mut self, worker: WorkerId) -> bool {
+        let mut pools = self.pools.iter_mut();
+        let Some((&id, pool)) = pools.find(|(_, pool)| pool.has(worker)) else {
+            return false;
+        };
+        let taken = pool.season(worker, &mut self.context);
         self.settle(id);
         taken
     }

@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use self::templates::Refork;
 use super::{
     Action, Cause, PoolSnapshot, Scale, Settings, WorkerSnapshot,
     context::Context,
@@ -68,6 +69,7 @@ pub(super) struct Pool {
     workers: BTreeMap<WorkerId, Life>,
     /// With `preload`.
     templates: BTreeMap<WorkerId, Life>,
+    refork: Refork,
 }
 
 /// A generation and its keys.
@@ -125,6 +127,7 @@ impl Pool {
             owed: false,
             workers: BTreeMap::new(),
             templates: BTreeMap::new(),
+            refork: Refork::default(),
         }
     }
 
@@ -282,6 +285,7 @@ impl Pool {
                 self.prove(template);
                 self.note_ready(generation, context);
             }
+            Effect::Promoted => self.promote(worker),
             Effect::Served | Effect::Proven => {
                 if generation == self.accepted.generation {
                     self.health.serve();

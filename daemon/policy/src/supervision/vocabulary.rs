@@ -88,6 +88,8 @@ pub enum Cause {
     CpuTimeLimit,
     /// It was idle for `inactivity-timeout`.
     Inactivity,
+    /// A newer template is there to be forked, or it is to become that itself (`refork-after`).
+    Refork,
     /// A request ran into `request-timeout`, `response-timeout` or `total-timeout`.
     RequestTimeout,
     /// Its interpreter's lock was not obtained for `deadlock-timeout`.
@@ -123,7 +125,8 @@ impl Cause {
             | Self::RestartInterval
             | Self::MaximumMemory
             | Self::CpuTimeLimit
-            | Self::Inactivity => true,
+            | Self::Inactivity
+            | Self::Refork => true,
             Self::Requested
             | Self::ScaledDown
             | Self::RequestTimeout
@@ -149,6 +152,7 @@ impl fmt::Display for Cause {
             Self::MaximumMemory => "maximum-memory",
             Self::CpuTimeLimit => "cpu-time-limit",
             Self::Inactivity => "inactivity",
+            Self::Refork => "refork",
             Self::RequestTimeout => "request-timeout",
             Self::Deadlock => "deadlock",
             Self::StartupTimeout => "startup-timeout",
@@ -281,6 +285,11 @@ pub enum Event {
         /// Of what; see [`Cause::is_wear`].
         cause: Cause,
     },
+    /// The worker, which a template forked, has answered `refork-after` requests.
+    WorkerSeasoned {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// The relay has taken the worker, which was idle, out of rotation (after [`Action::ShedWorkers`]).
     WorkerShed {
         /// The worker.
@@ -343,6 +352,11 @@ pub enum Action {
         worker: WorkerId,
         /// The generation it belongs to.
         generation: Generation,
+    },
+    /// Have a worker that has no request left become a template. Comes back as `WorkerReady`, or it ends.
+    MakeTemplate {
+        /// The worker.
+        worker: WorkerId,
     },
     /// Have a template that is ready fork a worker. Comes back as `WorkerLaunched` or `LaunchFailed`.
     ForkWorker {

@@ -106,3 +106,55 @@ fn the_end_of_the_daemon_is_the_template_s_too() {
          910    signal 2 15             | forget 2 requested, finish",
     );
 }
+
+#[test]
+fn a_seasoned_worker_becomes_the_template_and_the_others_follow() {
+    play(
+        "0      add processes=2 preload=1 | report starting, template 1 g1
+         500    ready 1                 | fork 2 g1 of 1, fork 3 g1 of 1
+         510    ready 2; served 2       | offer 2, report serving
+         510    ready 3; served 3       | offer 3
+         5000   seasoned 2              | fork 4 g1 of 1
+         5010   ready 4                 | offer 4, retire 2 refork
+         5015   seasoned 3              |
+         5020   drained 2               | make-template 2
+         5100   ready 2                 | fork 5 g1 of 2, stop 1 requested
+         5110   ready 5; served 5       | offer 5, retire 3 refork
+         5110   signal 1 15             | forget 1 requested
+         5120   drained 3; exit 3 0     | stop 3 refork, forget 3 refork, fork 6 g1 of 2
+         5130   ready 6                 | offer 6, retire 4 refork
+         6000   drained 4; exit 4 0     | stop 4 refork, forget 4 refork
+         7000   seasoned 5              |",
+    );
+}
+
+#[test]
+fn a_worker_that_cannot_be_forked_leaves_everything_as_it_was() {
+    play(
+        "0      add preload=1           | report starting, template 1 g1
+         500    ready 1                 | fork 2 g1 of 1
+         510    ready 2; served 2       | offer 2, report serving
+         5000   seasoned 2              | fork 3 g1 of 1
+         5010   ready 3                 | offer 3, retire 2 refork
+         5020   drained 2               | make-template 2
+         5030   exit 2 6                | forget 2 exit-code
+         6000   served 3; seasoned 3    | fork 4 g1 of 1
+         6010   ready 4                 | offer 4, retire 3 maximum-requests
+         6020   drained 3               | stop 3 maximum-requests",
+    );
+}
+
+#[test]
+fn a_worker_that_a_new_template_forks_and_that_fails_has_the_next_one_started_fresh() {
+    play(
+        "0      add preload=1           | report starting, template 1 g1
+         500    ready 1                 | fork 2 g1 of 1
+         510    ready 2; served 2       | offer 2, report serving
+         5000   seasoned 2              | fork 3 g1 of 1
+         5010   ready 3                 | offer 3, retire 2 refork
+         5020   drained 2               | make-template 2
+         5100   ready 2                 | fork 4 g1 of 2, stop 1 requested
+         5110   launched 4; exit 4 1    | stop 2 requested, forget 4 exit-code failed waits
+         5400..5700 tick                | template 5 g1",
+    );
+}

@@ -127,6 +127,7 @@ fn of_worker(words: &[&str]) -> Event {
             worker: worker(),
             cause: Cause::MaximumMemory,
         },
+        "seasoned" => Event::WorkerSeasoned { worker: worker() },
         "shed" => Event::WorkerShed { worker: worker() },
         "recovered" => Event::WorkerRecovered { worker: worker() },
         "deadlocked" => Event::WorkerDeadlocked { worker: worker() },
@@ -218,6 +219,7 @@ fn name(action: &Action) -> String {
             generation,
             template,
         } => format!("fork {worker} g{generation} of {template}{}", of(pool)),
+        Action::MakeTemplate { worker } => format!("make-template {worker}"),
         Action::OfferWorker { worker } => format!("offer {worker}"),
         Action::RetireWorker { worker, cause } => format!("retire {worker} {cause}"),
         Action::StopWorker {

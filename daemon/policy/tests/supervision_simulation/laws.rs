@@ -91,6 +91,7 @@ impl Laws {
             }
             Event::RelayDrained => {}
             Event::WorkerServed { worker } => self.served(*worker, before),
+            Event::WorkerSeasoned { worker } => self.seasoned(*worker),
             Event::WorkerShed { worker }
             | Event::WorkerExited { worker, .. }
             | Event::LaunchFailed { worker }
@@ -206,6 +207,7 @@ impl Laws {
                 generation,
                 template,
             } => self.fork(pool, worker, generation, template, now),
+            Action::MakeTemplate { worker } => self.make_template(worker, now),
             Action::OfferWorker { worker } => self.offer(worker, now),
             Action::RetireWorker { worker, cause } => self.retire(worker, cause, now),
             Action::StopWorker {

@@ -105,6 +105,11 @@ impl World {
         }
         let served = ready + self.below(5000);
         self.at(served, Coming::Word(Event::WorkerServed { worker }, worker));
+        if settings.preload && self.chance(2) {
+            let seasoned = Event::WorkerSeasoned { worker };
+            let at = served + self.below(60_000);
+            self.at(at, Coming::Word(seasoned, worker));
+        }
         if matches!(program, Program::Flaky) {
             self.misbehave(worker);
         }
@@ -117,6 +122,16 @@ impl World {
             };
             let event = Event::WorkerTired { worker, cause };
             self.at(at, Coming::Word(event, worker));
+        }
+    }
+
+    /// It can, or cannot, or does not answer.
+    pub(crate) fn become_template(&mut self, worker: WorkerId) {
+        if !self.calm && self.chance(4) {
+            self.later(2000, Coming::Death(worker, Exit::Code(6)));
+        } else if self.calm || !self.chance(8) {
+            let ready = Event::WorkerReady { worker };
+            self.later(3000, Coming::Word(ready, worker));
         }
     }
 

@@ -310,6 +310,7 @@ impl World {
                     self.later(50, Coming::Message(Event::LaunchFailed { worker }));
                 }
             }
+            Action::MakeTemplate { worker } => self.become_template(worker),
             Action::OfferWorker { worker } => self.rotate(worker, true),
             Action::RetireWorker { worker, .. } => {
                 self.rotate(worker, false);

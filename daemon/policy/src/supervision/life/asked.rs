@@ -31,6 +31,11 @@ impl Life {
         matches!(self.state, State::Starting { .. })
     }
 
+    /// It is starting, and is no worker that becomes a template.
+    pub(in super::super) const fn is_untried(&self) -> bool {
+        self.is_starting() && !self.served
+    }
+
     pub(in super::super) const fn is_ready(&self) -> bool {
         matches!(self.state, State::Ready { .. })
     }

@@ -69,6 +69,8 @@ impl State {
     /// Whether a life may go from here into `next`.
     pub(super) const fn leads_to(&self, next: &Self) -> bool {
         match (self, next) {
+            // it becomes a template
+            (Self::Retiring { .. }, Self::Starting { .. }) => true,
             (_, Self::Starting { .. }) | (Self::Gone { .. }, _) => false,
             (state, Self::Ready { .. }) => matches!(state, Self::Starting { .. }),
             (state, Self::Retiring { .. }) => matches!(state, Self::Ready { .. }),

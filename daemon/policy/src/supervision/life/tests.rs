@@ -57,7 +57,7 @@ fn every_event_in_every_state() {
 const EDGES: [[u8; 6]; 6] = [
     [0, 1, 0, 1, 1, 1], // Starting
     [0, 0, 1, 1, 1, 1], // Ready
-    [0, 0, 0, 1, 1, 1], // Retiring
+    [1, 0, 0, 1, 1, 1], // Retiring: one becomes a template
     [0, 0, 0, 0, 1, 1], // Stopping
     [0, 0, 0, 0, 1, 1], // Killing
     [0, 0, 0, 0, 0, 0], // Gone
@@ -234,6 +234,7 @@ fn feed(event: &str, life: &mut Life, context: &mut Context) -> String {
         Effect::Ready => "ready",
         Effect::Served => "served",
         Effect::Shed => "shed",
+        Effect::Promoted => "promoted",
         Effect::Proven => "proven",
         Effect::Failed(_) => "failed",
     }
@@ -333,6 +334,7 @@ fn actions(context: &mut Context) -> String {
             | Action::DrainRelay
             | Action::StartTemplate { .. }
             | Action::ForkWorker { .. }
+            | Action::MakeTemplate { .. }
             | Action::Finish => panic!("not a life's action: {action:?}"),
         };
         assert_eq!(worker, WorkerId(1));

@@ -22,6 +22,7 @@ impl Pool {
     pub(in super::super) fn reconcile(&mut self, context: &mut Context) {
         match self.phase {
             Phase::Running => {
+                self.follow_refork(context);
                 self.retire_outdated(context);
                 self.start_wanted(context);
                 self.shed(context);
@@ -104,7 +105,7 @@ impl Pool {
 
     /// Those of a generation that are not ready yet, its template included.
     fn starting(&self, generation: Generation) -> usize {
-        let starts = |life: &&Life| life.is_starting() && life.generation() == generation;
+        let starts = |life: &&Life| life.is_untried() && life.generation() == generation;
         self.all().filter(starts).count()
     }
 

@@ -6,7 +6,7 @@
 //! the new generation takes over at once and is never abandoned; if it fails too, the pool is reported as failing. In
 //! a pool on demand it is tried all the same: a worker is started for no request but to prove it.
 
-use super::{Phase, Plan, Pool, balance::Started};
+use super::{Phase, Plan, Pool, balance::Started, templates::Refork};
 use crate::{
     Generation,
     supervision::{
@@ -87,6 +87,7 @@ impl Pool {
         self.scaled = None;
         self.health = Health::default();
         self.rolling = true;
+        self.refork = Refork::default();
         if self.scale().is_static() {
             self.demand = Demand::default();
         }

@@ -3,7 +3,10 @@
 use stockade_policy::supervision::{Snapshot, WorkerState};
 use stockade_policy::{Generation, PoolId, Time, WorkerId};
 
-use super::{Laws, worker::Worker};
+use super::{
+    Laws,
+    worker::{Told, Worker},
+};
 
 impl Laws {
     pub(super) fn start_template(
@@ -70,5 +73,25 @@ impl Laws {
             assert_eq!(template.generation, pool.generation);
             assert!(pool.wanted > 0 || pool.minimum > 0, "{pool:?} rests");
         }
+    }
+}
+
+impl Laws {
+    pub(super) fn seasoned(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.seasoned = true;
+        }
+    }
+
+    /// Only who has served for long, and has nothing left.
+    pub(super) fn make_template(&mut self, id: WorkerId, now: Time) {
+        let worker = self.worker(id);
+        assert!(worker.seasoned && worker.served || worker.settings.ready_after.is_some());
+        assert!(worker.settings.preload && !worker.template && !worker.ended);
+        assert_eq!(worker.told, Told::Retire);
+        worker.template = true;
+        worker.told = Told::Nothing;
+        (worker.offered, worker.left) = (None, None);
+        worker.started = now;
     }
 }

@@ -11,6 +11,8 @@ pub(super) struct Worker {
     pub(super) pool: PoolId,
     /// It is a template.
     pub(super) template: bool,
+    /// It has answered `refork-after` requests.
+    pub(super) seasoned: bool,
     pub(super) generation: Generation,
     /// Those that it was started with: no adjustment is of it.
     pub(super) settings: Settings,
@@ -53,6 +55,7 @@ impl Worker {
         Self {
             pool,
             template: false,
+            seasoned: false,
             generation,
             settings: settings.clone(),
             started: now,
