@@ -43,6 +43,7 @@ mod peers;
 mod php;
 mod pools;
 mod post_mortem;
+mod preload;
 mod programs;
 mod relay;
 mod relay_deaths;

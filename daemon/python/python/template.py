@@ -26,7 +26,8 @@ def prepare(own):
         # a template has nothing to finish
         signal.signal(each, signal.SIG_DFL)
     close_connections()
-    threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    # by its name: eventlet has a module `threading` of its own
+    threads = [each.name for each in threading.enumerate() if type(each).__name__ != "_MainThread"]
     if threads:
         refuse("threads that no fork would take along are running: %s\n" % ", ".join(threads) + THREADS_REMEDY)
     shared = left_open(own)

@@ -89,7 +89,6 @@ fn fork(py: Python<'_>, report: &Report) -> PyResult<bool> {
         Ok(_) => Err(exit(py, 0)),
         Err(_) => Err(exit(py, 1)),
     }
-    .map_err(PyErr::from)
 }
 
 /// What is buffered is written once.

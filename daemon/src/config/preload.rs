@@ -35,22 +35,18 @@ impl Value for WarmUp {
 /// What the keys say.
 pub(super) fn preload(keys: &PoolKeys) -> Result<Preload, Problem> {
     let preload = value(keys.preload.as_ref(), |given| *given, false);
+    let concurrency = python::concurrency(keys);
+    let refused = keys.preload.as_ref().filter(|_| preload);
+    if let Some(given) = refused.filter(|_| concurrency == Concurrency::Eventlet) {
+        return Err(given.spot.wrong(
+            "cannot be with `concurrency = \"eventlet\"`, whose event loop is there before the application is, and which no fork may share: remove it",
+        ));
+    }
     let refork_after = value(keys.refork_after.as_ref(), |given| given.0, 0);
-    if let Some(given) = keys.refork_after.as_ref().filter(|_| refork_after > 0) {
-        let one = value(keys.threads.as_ref(), |given| given.0, 1) == 1;
-        let threads = python::concurrency(keys) == Concurrency::Thread && keys.asgi.is_none();
-        let why = if !preload {
-            "needs `preload = true`, whose template it replaces: set that, or remove it"
-        } else if !one {
-            "needs `threads = 1`: a worker with more is never without threads, which no fork takes along: set that, or remove it"
-        } else if !threads {
-            "needs `concurrency = \"thread\"` and `wsgi`: a worker with an event loop cannot be forked: remove it"
-        } else {
-            ""
-        };
-        if !why.is_empty() {
-            return Err(given.spot.wrong(why.to_owned()));
-        }
+    if let Some(given) = keys.refork_after.as_ref().filter(|_| refork_after > 0)
+        && let Some(why) = unfit_for_refork(keys, preload, concurrency)
+    {
+        return Err(given.spot.wrong(why));
     }
     let warm_up = keys.warm_up.iter().flat_map(|given| &given.value);
     Ok(Preload {
@@ -58,4 +54,21 @@ pub(super) fn preload(keys: &PoolKeys) -> Result<Preload, Problem> {
         warm_up: warm_up.map(|each| each.get_ref().0.clone()).collect(),
         refork_after,
     })
+}
+
+fn unfit_for_refork(
+    keys: &PoolKeys,
+    preload: bool,
+    concurrency: Concurrency,
+) -> Option<&'static str> {
+    let one = value(keys.threads.as_ref(), |given| given.0, 1) == 1;
+    if !preload {
+        Some("needs `preload = true`, whose template it replaces: set that, or remove it")
+    } else if keys.asgi.is_some() || concurrency != Concurrency::Thread {
+        Some("has no meaning for a worker with an event loop, which cannot be forked: remove it")
+    } else if !one {
+        Some("needs `threads = 1`, for no fork takes other threads along: set that, or remove it")
+    } else {
+        None
+    }
 }

@@ -207,7 +207,6 @@ fn pool(
     let logging = problems.keep(logging::logging(keys, folder, surroundings));
     let deadlines = problems.keep(deadlines::deadlines(keys));
     let cgroup = problems.keep(cgroup::limits(keys));
-    let preload = problems.keep(preload::preload(keys));
     let (account, worker) = (account?, worker?);
     let scale = scale::scale(keys, &worker.application, surroundings.cores());
     let (processes, scale) = problems.keep(scale)?;
@@ -225,7 +224,7 @@ fn pool(
         processes,
         scale,
         renewal: renewal::renewal(keys, &base, processes),
-        preload: preload?,
+        preload: problems.keep(preload::preload(keys))?,
         threads,
         multiplex: value(keys.multiplex.as_ref(), |given| *given, false),
         account,

@@ -10,7 +10,10 @@ use nix::{
     sys::socket::UnixCredentials,
     unistd::{Uid, getuid},
 };
-use stockade_policy::{WorkerId, supervision::Event};
+use stockade_policy::{
+    WorkerId,
+    supervision::{Cause, Event},
+};
 use tokio::task::AbortHandle;
 
 use super::{
@@ -51,6 +54,18 @@ impl Shell {
                 self.not_forked(worker, &why);
             }
         }
+    }
+
+    /// It has answered `maximum-requests`; or `refork-after`, if it may become a template.
+    pub(super) fn has_answered_many(&mut self, worker: WorkerId) {
+        let known = self.workers.get(&worker);
+        let seasons = known.is_some_and(|known| known.description.seasons);
+        self.tell_machine(if seasons {
+            Event::WorkerSeasoned { worker }
+        } else {
+            let cause = Cause::MaximumRequests;
+            Event::WorkerTired { worker, cause }
+        });
     }
 
     /// A worker without requests is to become a template.

@@ -30,15 +30,7 @@ impl Shell {
             FromRelay::WorkerAnswered(worker) => self.answered(worker),
             FromRelay::WorkerServed(worker) => self.served(worker),
             FromRelay::SampleWanted => self.sample_wanted(from),
-            FromRelay::MaximumRequestsReached(worker) => {
-                let known = self.workers.get(&worker);
-                let seasons = known.is_some_and(|known| known.description.seasons);
-                let cause = Cause::MaximumRequests;
-                self.tell_machine(match seasons {
-                    true => Event::WorkerSeasoned { worker },
-                    false => Event::WorkerTired { worker, cause },
-                });
-            }
+            FromRelay::MaximumRequestsReached(worker) => self.has_answered_many(worker),
             FromRelay::RequestTimedOut(worker) => {
                 self.tell_machine(Event::RequestTimedOut { worker });
             }

@@ -418,6 +418,12 @@ impl Life {
         self.served = true;
     }
 
+    /// There is a newer template than its own.
+    pub(super) fn outdone(&mut self, context: &mut Context) {
+        let taken = self.tired(Cause::Refork, context) == Effect::Taken;
+        debug_assert!(taken || !self.is_ready() || self.is_tired());
+    }
+
     /// It is to become a template, when its replacement is ready. False: it goes for something else.
     pub(super) fn season(&mut self, context: &mut Context) -> bool {
         self.seasoned = self.tired(Cause::Refork, context) == Effect::Taken;

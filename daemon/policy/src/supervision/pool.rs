@@ -378,7 +378,10 @@ impl Pool {
     }
 
     fn forget_if_gone(&mut self, worker: WorkerId, context: &mut Context) {
-        let life = self.workers.get(&worker).or(self.templates.get(&worker));
+        let life = self
+            .workers
+            .get(&worker)
+            .or_else(|| self.templates.get(&worker));
         let Some((generation, end)) = life.and_then(|life| Some((life.generation(), life.end()?)))
         else {
             return;

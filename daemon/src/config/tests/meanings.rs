@@ -16,7 +16,8 @@ use crate::config::{
     errors::Place,
     resolved::{
         AccessLog, Account, Application, Bytes, CgroupLimits, Concurrency, Config, Daemon,
-        Deadlines, Interface, Listen, LogLevel, Logging, Pool, Renewal, SocketOwner, Stderr, Wear,
+        Deadlines, Interface, Listen, LogLevel, Logging, Pool, Preload, Renewal, SocketOwner,
+        Stderr, Wear,
     },
 };
 
@@ -94,6 +95,7 @@ fn default_pool() -> Pool {
             watch: Vec::new(),
             probe: None,
         },
+        preload: Preload::default(),
         threads: 1,
         multiplex: false,
         account: Some(account("blog", 1001, &[1001, 33], "/home/blog")),

@@ -160,6 +160,17 @@ fn applications() {
 }
 
 #[test]
+fn preload() {
+    check(
+        include_str!("mistakes/preload.txt"),
+        &Imagined::root(),
+        |text| {
+            format!("[pool.blog]\nlisten = [\"unix:/run/blog.sock\"]\nuser = \"blog\"\n{text}\n")
+        },
+    );
+}
+
+#[test]
 fn users() {
     check(
         include_str!("mistakes/users.txt"),

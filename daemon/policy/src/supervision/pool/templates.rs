@@ -145,7 +145,7 @@ impl Pool {
         let others = self.workers.values_mut();
         for life in others.filter(|life| life.template().is_some_and(|of| of != worker)) {
             // who goes already is no matter
-            let _: Effect = life.tired(Cause::Refork, context);
+            life.outdone(context);
         }
     }
 }
