@@ -26,8 +26,8 @@ pub(crate) fn serve(
     control: Option<Arc<Control>>,
 ) -> PyResult<i32> {
     load_serving(py)?;
-    let module = PyModule::from_code(py, ASGI, c"<stockade asgi.py>", c"stockade_python.asgi")?;
     let warm = warm::load(py)?;
+    let module = PyModule::from_code(py, ASGI, c"<stockade asgi.py>", c"stockade_python.asgi")?;
     let mut scopes = Scopes::new(base_scope(py, arguments, &module)?, &arguments.mount);
     let requests = warm::requests(&warm, &arguments.warm_up, |parameters| {
         scopes.make(py, parameters).map(|(scope, _)| scope)
