@@ -32,6 +32,7 @@ use crate::{
     helper::Helper,
     hub,
     interrupt::{self, Interrupts},
+    module::Module,
     report::Report,
     server::{Server, Wake},
     title,
@@ -47,7 +48,7 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
         .map_err(|sentence| PySystemExit::new_err(format!("stockade: {sentence}")))?;
     let environment = py.import("os")?.getattr("environ")?;
     let (control, heartbeat) = take_descriptors(&environment, arguments.deadlock_timeout)?;
-    interrupt::make_module(py)?;
+    let module = Module::make(py)?;
     let pool = environment
         .call_method1("get", ("STOCKADE_POOL",))?
         .extract()?;
@@ -78,7 +79,7 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
         (application, base),
         listener,
         arguments,
-        report,
+        (report, module),
         (control, heartbeat),
     )
 }
@@ -89,7 +90,7 @@ fn serve_requests(
     (application, base): (Py<PyAny>, Py<PyDict>),
     listener: UnixListener,
     arguments: Arguments,
-    report: Report,
+    (report, module): (Report, Module),
     (control, heartbeat): (Option<Arc<Control>>, Option<Heartbeat>),
 ) -> PyResult<i32> {
     let (signals, notify) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
@@ -105,6 +106,8 @@ fn serve_requests(
         base,
         mount: arguments.mount,
         report,
+        module,
+        control: control.clone(),
         interrupts: arguments.interrupts.then(Interrupts::default),
     });
     handle_signals(py, &worker, &notify)?;
@@ -119,9 +122,11 @@ fn serve_requests(
     }
     if arguments.slots == 1 {
         worker.serve(py);
+        worker.tell_end(py);
     } else {
         serve_in_threads(py, &worker)?;
     }
+    worker.before_retire(py);
     drop(helper);
     // the pipe's end is closed with `notify`: the interpreter must not write to it any more
     py.import("signal")?.call_method1("set_wakeup_fd", (-1,))?;
@@ -232,7 +237,7 @@ fn handle_signals(py: Python<'_>, worker: &Arc<Worker>, notify: &OwnedFd) -> PyR
     let signal = py.import("signal")?;
     let stopping = Arc::clone(worker);
     let handler = PyCFunction::new_closure(py, Some(c"stop"), None, move |_, _| {
-        stopping.server.stop.request(0);
+        stopping.server.stop.request();
     })?;
     for name in ["SIGTERM", "SIGINT"] {
         signal.call_method1("signal", (signal.getattr(name)?, &handler))?;
@@ -267,9 +272,11 @@ fn serve_in_threads(py: Python<'_>, worker: &Arc<Worker>) -> PyResult<()> {
         match py.detach(|| worker.server.wait()) {
             Wake::Stop => break,
             Wake::Failed(error) => worker.fail(py, &error),
+            Wake::Retiring => worker.tell_end(py),
             Wake::Signal | Wake::Request(_) => worker.handle_signals(py),
         }
     }
+    worker.tell_end(py);
     for thread in threads {
         thread.call_method0("join")?;
     }
@@ -282,7 +289,7 @@ struct EndsWorker<'a>(&'a Worker);
 impl Drop for EndsWorker<'_> {
     fn drop(&mut self) {
         // when the end was asked for already, the status given then counts
-        self.0.server.stop.request(1);
+        self.0.server.stop.exit(1);
     }
 }
 

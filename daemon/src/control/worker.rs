@@ -3,6 +3,8 @@
 //! Each is 16 bytes in the machine's byte order: version (u16), kind (u16), four reserved, a value (u64). The socket is
 //! SOCK_SEQPACKET: one message a packet.
 
+use stockade_policy::supervision::Cause;
+
 /// The version of this vocabulary.
 pub const VERSION: u16 = 1;
 
@@ -19,14 +21,15 @@ pub enum FromWorker {
 /// What the supervisor says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToWorker {
-    /// No more requests will come; the stop-signal follows when the last one is answered. Kind 1.
-    Retire,
+    /// No more requests will come; the stop-signal follows when the last one is answered. Kind 1; the value is the cause.
+    Retire(Cause),
     /// Break off every request whose connection has been ended from our side: its time is over. Kind 2.
     Interrupt,
 }
 
-fn encode(kind: u16) -> [u8; MESSAGE_LEN] {
+fn encode(kind: u16, value: u64) -> [u8; MESSAGE_LEN] {
     let mut bytes = [0; MESSAGE_LEN];
+    bytes[8..].copy_from_slice(&value.to_ne_bytes());
     bytes[..2].copy_from_slice(&VERSION.to_ne_bytes());
     bytes[2..4].copy_from_slice(&kind.to_ne_bytes());
     bytes
@@ -42,9 +45,9 @@ impl FromWorker {
     /// The message's bytes.
     #[must_use]
     pub fn encode(self) -> [u8; MESSAGE_LEN] {
-        encode(match self {
-            Self::Ready => 1,
-        })
+        match self {
+            Self::Ready => encode(1, 0),
+        }
     }
 
     /// The message in `bytes`; none when size, version or kind is not ours.
@@ -58,9 +61,31 @@ impl ToWorker {
     /// The message's bytes.
     #[must_use]
     pub fn encode(self) -> [u8; MESSAGE_LEN] {
-        encode(match self {
-            Self::Retire => 1,
-            Self::Interrupt => 2,
-        })
+        match self {
+            Self::Retire(cause) => encode(1, number(cause)),
+            Self::Interrupt => encode(2, 0),
+        }
+    }
+}
+
+/// A cause as workers are told it (manual, "Files a worker sees"); 0: none that anybody could be told.
+const fn number(cause: Cause) -> u64 {
+    match cause {
+        Cause::Requested => 1,
+        Cause::ScaledDown => 2,
+        Cause::MaximumRequests => 3,
+        Cause::RestartInterval => 4,
+        Cause::MaximumMemory => 5,
+        Cause::CpuTimeLimit => 6,
+        Cause::Inactivity => 7,
+        Cause::RequestTimeout => 8,
+        Cause::Deadlock => 9,
+        Cause::StartupTimeout => 10,
+        Cause::ProtocolError => 11,
+        Cause::ExitCode(_)
+        | Cause::Signal(_)
+        | Cause::OutOfMemory
+        | Cause::NotExecutable
+        | Cause::Unknown => 0,
     }
 }

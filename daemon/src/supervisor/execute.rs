@@ -137,10 +137,7 @@ impl Shell {
         } else {
             tracing::warn!("{} retiring: {}", known.name(), Why(cause));
         }
-        if let Err(error) = known.control.try_send(&ToWorker::Retire.encode(), &[]) {
-            // It has closed its end, or does not read it: most programs do not know of it.
-            tracing::debug!("{}: could not tell it to retire: {error}", known.name());
-        }
+        tell_to_retire(known, cause);
         let pool = known.description.pool;
         self.relay
             .tell(&ToRelay::WorkerRetired { pool, worker }, &[]);
@@ -163,6 +160,7 @@ impl Shell {
         known.description.stopped = true;
         let name = known.name();
         if !mem::replace(&mut known.description.retired, true) {
+            tell_to_retire(known, cause);
             // The relay's idle connections are closed by it: a program that waits on one would not notice the signal.
             self.relay
                 .tell(&ToRelay::WorkerRetired { pool, worker }, &[]);
@@ -357,6 +355,14 @@ impl Shell {
         self.pools
             .get(&pool)
             .map_or_else(|| pool.to_string(), |record| record.name.clone())
+    }
+}
+
+fn tell_to_retire(worker: &Worker, cause: Cause) {
+    let message = ToWorker::Retire(cause).encode();
+    if let Err(error) = worker.control.try_send(&message, &[]) {
+        // It has closed its end, or does not read it: most programs do not know of it.
+        tracing::debug!("{}: could not tell it to retire: {error}", worker.name());
     }
 }
 
