@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::{
     deadline::wait_for,
+    fcgi::head,
     nginx::Nginx,
     site::Site,
     stockade::{Pool, Stockade},
@@ -81,6 +82,21 @@ fn exceptions_are_told() {
         stockade
             .log
             .wait(&["told: request_finished ", " 500 started"]);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_while_its_body_is_read_is_no_exception() {
+    for kind in ["threads", "gevent", "eventlet"] {
+        let (stockade, nginx) = serve(kind, "processes = 1\nrequest-buffering = false");
+        let mut host = stockade.connect();
+        host.write(&head(1, "POST", "body", Some(10))).unwrap();
+        stockade.log.wait(&["told: reading"]);
+        drop(host);
+        stockade.log.wait(&["told: request_finished "]);
+        let text = stockade.log.text();
+        assert!(!text.contains("exception"), "{kind}: {text}");
+        assert_eq!(nginx.client().get("/").status, 201, "{kind}");
     }
 }
 

@@ -218,9 +218,11 @@ class OutsideTest(unittest.TestCase):
             "@stockade.after_fork\n"
             "def broken(): raise OSError('no database')\n"
             "stockade.after_fork(lambda: print('opening in', stockade.worker))\n"
+            "mine, _ = stockade._take_seat(), stockade._seats.update({1: [{}, 0, None, 0]})\n"
             "stockade._run_before_fork()\n"
             "os.environ['STOCKADE_WORKER'] = '8'\n"
-            "stockade._run_after_fork()\n",
+            "stockade._run_after_fork()\n"
+            "assert list(stockade._seats.values()) == [mine]\n",
             STOCKADE_POOL="blog",
             STOCKADE_WORKER="7",
         )

@@ -71,6 +71,9 @@ def application(environ, start_response):
 
 
 def page_hello(environ):
+    if environ["QUERY_STRING"] == "body":
+        say("reading")
+        environ["wsgi.input"].read()
     return described()
 
 

@@ -133,7 +133,7 @@ class Connection:
         if environ is None:
             return
         self.worker.running += 1
-        # of this greenlet and those that it starts
+        # of this greenlet
         seat = [environ, time.time(), None, 0.0]
         self.worker.seat.set(seat)
         place = threading.get_ident()

@@ -177,7 +177,7 @@ def _activate(running, timeout):
 
 
 def _use_context():
-    """Requests are those of greenlets or tasks, and of what these start: the variable that has the seat."""
+    """Requests are those of greenlets, or of tasks and what these start: the variable that has the seat."""
     global _seat
     from contextvars import ContextVar
 
@@ -210,17 +210,16 @@ def _begin(seat):
     """A watched request is about to be handed to the application."""
     seat[3] = monotonic()
     # whatever is no Exception (RequestTimeout, SystemExit) is the request's
-    _tell(Event("request_started", _request_at(seat)), Exception)
+    _tell("request_started", seat, Exception)
 
 
 def _raised(seat, error):
-    _tell(Event("request_exception", _request_at(seat), exception=error))
+    _tell("request_exception", seat, exception=error)
 
 
 def _end(seat, status):
     """The application is done with a watched request."""
-    duration = monotonic() - seat[3]
-    _tell(Event("request_finished", _request_at(seat), status=status, duration=duration))
+    _tell("request_finished", seat, status=status, duration=monotonic() - seat[3])
 
 
 def _stopping(reason):
@@ -228,7 +227,7 @@ def _stopping(reason):
     global _told
     if not _told:
         _told = True
-        _tell(Event("process_stopping", reason=reason))
+        _tell("process_stopping", None, reason=reason)
 
 
 def _run_before_retire():
@@ -244,7 +243,11 @@ def _run_before_fork():
 
 def _run_after_fork():
     """In the worker that a template has forked, once its environment is its own."""
+    # of threads there is only this one
+    own = _seats.get(get_ident())
     _seats.clear()
+    if own is not None:
+        _seats[get_ident()] = own
     _read_environment()
     _run(_after_fork, "after_fork")
 
@@ -286,12 +289,16 @@ def _add(hooks, hook):
     return hook
 
 
-def _tell(event, caught=BaseException):
-    for callback in tuple(_callbacks[event.name]):
+def _tell(name, seat, caught=BaseException, **facts):
+    callbacks = tuple(_callbacks[name])
+    if not callbacks:
+        return
+    event = Event(name, seat and _request_at(seat), **facts)
+    for callback in callbacks:
         try:
             callback(event)
         except caught as error:
-            _report("the callback %s for %s" % (_name(callback), event.name), error)
+            _report("the callback %s for %s" % (_name(callback), name), error)
 
 
 def _run(hooks, what):
