@@ -200,16 +200,18 @@ class OutsideTest(unittest.TestCase):
 
     def test_the_handler_tags_what_is_known(self):
         code = (
-            "import logging.config\n"
+            "import logging.config, stockade\n"
             "logging.config.dictConfig({'version': 1, 'handlers': {'s': {'class': 'stockade.LogHandler'}}, 'root': {'handlers': ['s']}})\n"
+            "logging.warning('a %s', 'b')\n"
+            "logging.basicConfig(handlers=[stockade.LogHandler()], force=True)\n"
             "logging.warning('a %s', 'b')\n"
             "logging.getLogger().handlers[0].setFormatter(logging.Formatter('%(pool)s %(worker)s %(request_id)s %(message)s'))\n"
             "logging.warning('own\\nform')\n"
         )
-        tagged = "WARNING pool=%s worker=%s request=- root: a b\n%s %s None own\nform\n"
-        self.assertEqual(self.run_python(code)[1], tagged % ("-", "-", None, None))
+        tagged = "WARNING pool=%s worker=%s request=- root: a b\n" * 2 + "%s %s None own\nform\n"
+        self.assertEqual(self.run_python(code)[1], tagged % ("-", "-", "-", "-", None, None))
         # a program that a worker has started
-        self.assertEqual(self.run_python(code, STOCKADE_POOL="blog", STOCKADE_WORKER="3")[1], tagged % ("blog", 3, "blog", 3))
+        self.assertEqual(self.run_python(code, STOCKADE_POOL="blog", STOCKADE_WORKER="3")[1], tagged % (("blog", 3) * 3))
 
     def test_hooks_around_a_fork(self):
         said, errors = self.run_python(

@@ -122,9 +122,21 @@ def __getattr__(name):
 def _log_handler():
     import logging
 
+    class Tagged(logging.Formatter):
+        def format(self, record):
+            told = (record.levelname, record.pool or "-", record.worker or "-", record.request_id or "-", record.name)
+            tag = "%s pool=%s worker=%s request=%s %s" % told
+            # a message cannot pretend to be a record: its further lines look different
+            return tag + ": " + super().format(record).replace("\n", "\n%s| " % tag)
+
     class LogHandler(logging.Handler):
         """Writes records to standard error, each of their lines behind level, pool, worker, request and logger. With a formatter of the
         application's own, records have `pool`, `worker` and `request_id`, and lines are the formatter's."""
+
+        def __init__(self, level=logging.NOTSET):
+            super().__init__(level)
+            # one that has a formatter is given none by `logging.basicConfig`
+            self.setFormatter(Tagged())
 
         def emit(self, record):
             try:
@@ -136,13 +148,7 @@ def _log_handler():
         def format(self, record):
             request = current_request()
             record.pool, record.worker, record.request_id = pool, worker, request and request.id
-            text = super().format(record)
-            if self.formatter is not None:
-                return text
-            told = (record.levelname, record.pool or "-", record.worker or "-", record.request_id or "-", record.name)
-            tag = "%s pool=%s worker=%s request=%s %s" % told
-            # a message cannot pretend to be a record: its further lines look different
-            return tag + ": " + text.replace("\n", "\n%s| " % tag)
+            return super().format(record)
 
     LogHandler.__module__, LogHandler.__qualname__ = __name__, "LogHandler"
     return LogHandler

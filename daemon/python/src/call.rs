@@ -173,13 +173,7 @@ impl Worker {
         let outcome = begun.and_then(|()| self.run(py, environ, &exchange, &parameters));
         let interrupts = self.interrupts.as_ref();
         let interrupted = interrupts.is_some_and(|it| it.end(place, py));
-        let overflowed = exchange.lock(py).reply().overflowed();
-        if overflowed {
-            let fault =
-                "the response's body is longer than its Content-Length, the rest is dropped";
-            self.report
-                .response(&RequestName::of(&parameters), fault, py);
-        }
+        self.report_overflow(py, &exchange, &parameters);
         let mut over = false;
         if let Err(fault) = outcome {
             over = interrupted && self.reported_timeout(py, &fault, &parameters);
@@ -292,6 +286,16 @@ impl Worker {
             return;
         }
         state.cut();
+    }
+
+    fn report_overflow(&self, py: Python<'_>, exchange: &Shared, parameters: &[u8]) {
+        let overflowed = exchange.lock(py).reply().overflowed();
+        if overflowed {
+            let fault =
+                "the response's body is longer than its Content-Length, the rest is dropped";
+            self.report
+                .response(&RequestName::of(parameters), fault, py);
+        }
     }
 
     /// Tells who wants to know it what the application raised.
