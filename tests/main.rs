@@ -36,6 +36,7 @@ mod libraries;
 mod logging;
 mod memory;
 mod misbehaving;
+mod module;
 mod mount;
 mod multiplex;
 mod nginx;

@@ -97,6 +97,9 @@ class Worker:
     def interrupt(self):
         self.control.send(struct.pack("=HHIQ", 1, 2, 0, 0))
 
+    def retire(self, cause=0):
+        self.control.send(struct.pack("=HHIQ", 1, 1, 0, cause))
+
     def beat(self):
         return os.pread(self.beats, 8, 0)
 

@@ -6,7 +6,9 @@ import os
 import signal
 import socket
 import sys
+import time
 
+import stockade
 from stockade_python import Codec
 from stockade_python.report import write as report
 from stockade_python.serving import exit_status, name_in_reports
@@ -128,7 +130,7 @@ class Connection(asyncio.Protocol):
 class Request:
     """What the application calls `receive` and `send`."""
 
-    __slots__ = ("connection", "scope", "arriving", "complete", "gone", "news")
+    __slots__ = ("connection", "scope", "arriving", "complete", "gone", "news", "status")
 
     def __init__(self, connection, scope):
         self.connection = connection
@@ -137,6 +139,8 @@ class Request:
         self.complete = False
         self.gone = False
         self.news = None
+        # what the response began with
+        self.status = None
 
     async def receive(self):
         while self.arriving and not self.complete and not self.gone:
@@ -170,6 +174,7 @@ class Request:
             status = message["status"]
             line = STATUS_LINES.get(status) or "%d" % status
             connection.codec.start(line, message.get("headers", ()))
+            self.status = status
         else:
             raise RuntimeError("%s cannot be sent in the place of a response" % kind)
 
@@ -192,6 +197,7 @@ class Request:
             text = "Internal Server Error\n"
             if self.name():
                 text += "Request: %s\n" % self.name()
+            self.status = 500
             codec.fail(text)
         self.wake()
         self.connection.ended()
@@ -264,6 +270,8 @@ class Worker:
         self.state = None
         self.stopping = False
         self.status = 0
+        self.reason = "requested"
+        self.seat = stockade._use_context()
         self.ended = None
         self.emptied = None
 
@@ -287,7 +295,10 @@ class Worker:
             self.supervisor.ready()
         await self.ended
         server.close()
+        self.heard()
+        stockade._stopping(self.reason)
         await self.wind_up()
+        stockade._run_before_retire()
         await lifespan.shutdown()
         return self.status
 
@@ -318,7 +329,15 @@ class Worker:
         task.add_done_callback(self.tasks.discard)
 
     async def answer(self, request):
+        # of this task and those that it starts
+        seat = [request.scope, time.time(), None, 0.0]
+        self.seat.set(seat)
+        task = asyncio.current_task()
+        stockade._seats[task] = seat
+        watched = bool(stockade._watched)
         try:
+            if watched:
+                stockade._begin(seat)
             await self.application(request.scope, request.receive, request.send)
             if not request.complete and not request.gone:
                 request.say("the application returned before the end of its response")
@@ -329,25 +348,38 @@ class Worker:
             # that the client left is no fault of the application
             if not (request.gone and isinstance(error, OSError)):
                 request.say("exception", error)
+                if watched:
+                    stockade._raised(seat, error)
             self.end_if_asked(error)
         request.fail()
+        if watched:
+            stockade._end(seat, request.status)
+        seat[0] = seat[2] = None
+        del stockade._seats[task]
 
     def end_if_asked(self, error):
         status = exit_status(error)
         if status is not None:
-            self.stop(status)
+            self.stop(status, "exit-code")
 
     def heard(self):
-        if not self.supervisor.still_open():
+        if self.supervisor is None:
+            return
+        there, cause = self.supervisor.hear()
+        if cause is not None:
+            self.reason = cause
+            stockade._stopping(cause)
+        if not there:
             self.loop.remove_reader(self.supervisor.fileno())
-            self.stop(0)
+            self.stop(0, "supervisor-gone")
 
-    def stop(self, status):
+    def stop(self, status, reason="requested"):
         """Ends the worker when what runs is done. The first status counts."""
         if self.stopping:
             return
         self.stopping = True
         self.status = status
+        self.reason = reason
         for connection in list(self.open):
             if connection.request is None:
                 connection.settle()

@@ -9,7 +9,9 @@ import signal
 import socket
 import sys
 import threading
+import time
 
+import stockade
 from stockade_python import Codec
 from stockade_python.report import write as report
 from stockade_python.serving import exit_status, name_in_reports
@@ -69,10 +71,12 @@ class Connection:
         self.codec = Codec(worker.environs, worker.connections)
         self.begun = False
         self.gone = False
+        # what the response began with
+        self.status = None
 
     def serve(self):
         try:
-            while not self.begun and self.receive():
+            while self.begun or self.receive():
                 if self.begun:
                     self.begun = False
                     self.answer()
@@ -99,7 +103,12 @@ class Connection:
     def receive(self):
         """False: the peer closed."""
         self.flush()
-        data = self.sock.recv(READ)
+        try:
+            data = self.sock.recv(READ)
+        except OSError:
+            self.gone = True
+            raise
+        self.gone = not data
         self.begun = self.codec.feed(data) or self.begun
         return bool(data) and not self.codec.aborted
 
@@ -124,17 +133,31 @@ class Connection:
         if environ is None:
             return
         self.worker.running += 1
+        # of this greenlet
+        seat = [environ, time.time(), None, 0.0]
+        self.worker.seat.set(seat)
+        place = threading.get_ident()
+        stockade._seats[place] = seat
+        watched = bool(stockade._watched)
         try:
+            if watched:
+                stockade._begin(seat)
             self.run(environ)
         except BaseException as error:
             # that the client left is no fault of the application
             if not (self.gone and isinstance(error, OSError)):
                 self.say(environ, "exception", error)
+                if watched:
+                    stockade._raised(seat, error)
             status = exit_status(error)
             if status is not None:
-                self.worker.stop(status)
+                self.worker.stop(status, "exit-code")
             self.fail(environ)
         finally:
+            if watched:
+                stockade._end(seat, self.status)
+            seat[0] = seat[2] = None
+            del stockade._seats[place]
             self.worker.running -= 1
             self.worker.news.set()
         if self.codec.overflowed:
@@ -142,6 +165,7 @@ class Connection:
 
     def run(self, environ):
         codec = self.codec
+        self.status = None
         environ["wsgi.input"] = io.BufferedReader(Body(self), READ)
 
         def start_response(status, headers, exc_info=None, /):
@@ -153,6 +177,7 @@ class Connection:
             if codec.started and not exc_info_given:
                 raise AssertionError("start_response was called a second time without exc_info")
             codec.start_response(status, headers)
+            self.status = int(status[:3])
             return write
 
         def write(data, /):
@@ -184,6 +209,7 @@ class Connection:
             codec.cut()
         else:
             request = environ.get("REQUEST_ID")
+            self.status = 500
             codec.fail("Internal Server Error\n" + ("Request: %s\n" % request if request else ""))
 
     def say(self, environ, fault, error=None):
@@ -211,6 +237,8 @@ class Worker:
         self.running = 0
         self.stopping = False
         self.status = 0
+        self.reason = "requested"
+        self.seat = stockade._use_context()
         # something has come to an end
         self.news = threading.Event()
         # what the main thread waits for besides the supervisor
@@ -232,18 +260,31 @@ class Worker:
             if self.wakes in happened:
                 # a signal's handler has run, or runs before the next wait
                 self.wakes.recv(64)
-            if self.supervisor in happened and not self.supervisor.still_open():
-                self.stop(0)
+            if self.supervisor in happened:
+                self.hear()
         listener.close()
+        self.hear()
+        stockade._stopping(self.reason)
         # what runs is answered; what is kept and idle is closed
         while self.running:
             self.news.clear()
             if self.running:
                 self.news.wait()
+        stockade._run_before_retire()
         for connection in list(self.open):
             connection.close()
         signal.set_wakeup_fd(-1)
         return self.status
+
+    def hear(self):
+        if self.supervisor is None:
+            return
+        there, cause = self.supervisor.hear()
+        if cause is not None:
+            self.reason = cause
+            stockade._stopping(cause)
+        if not there:
+            self.stop(0, "supervisor-gone")
 
     def accept(self, listener):
         while not self.stopping:
@@ -253,17 +294,18 @@ class Worker:
                 if self.stopping:
                     return
                 report("the worker ends, for it cannot take connections: %s" % error, None, None)
-                self.stop(1)
+                self.stop(1, "exit-code")
                 return
             connection = Connection(self, sock)
             self.open.add(connection)
             start(connection.serve)
 
-    def stop(self, status):
+    def stop(self, status, reason="requested"):
         """Ends the worker when what runs is answered. The first status counts."""
         if not self.stopping:
             self.stopping = True
             self.status = status
+            self.reason = reason
             self.news.set()
             try:
                 self.wake.send(b"\0")

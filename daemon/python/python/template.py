@@ -7,6 +7,8 @@ import stat
 import sys
 import threading
 
+import stockade
+
 NOT_FORKABLE = 6
 REMEDY = (
     "remedy: close it in a function that is given to stockade.before_fork, or open it later: in one given to stockade.after_fork, or when it is"
@@ -25,6 +27,7 @@ def prepare(own):
     for each in (signal.SIGTERM, signal.SIGINT):
         # a template has nothing to finish
         signal.signal(each, signal.SIG_DFL)
+    stockade._run_before_fork()
     close_connections()
     # by its name: eventlet has a module `threading` of its own
     threads = [each.name for each in threading.enumerate() if type(each).__name__ != "_MainThread"]

@@ -10,11 +10,13 @@ use pyo3::{
 
 use crate::{
     connection::Connection,
+    control::{Control, Heard},
     environ::{EnvironError, Environs},
     exchange::{Fault, Shared},
     head::Head,
     input::Input,
     interrupt::{Interrupts, RequestTimeout},
+    module::{Module, Seat},
     reply::Sink as _,
     report::{Report, RequestName},
     response::{StartResponse, as_block, wrong_type},
@@ -33,6 +35,10 @@ pub(crate) struct Worker {
     /// Where the application is mounted, without a slash at its end.
     pub(crate) mount: String,
     pub(crate) report: Arc<Report>,
+    /// The application's view of all this.
+    pub(crate) module: Arc<Module>,
+    /// The supervisor's socket.
+    pub(crate) control: Option<Arc<Control>>,
     /// Which thread is at what, when requests may have to be broken off.
     pub(crate) interrupts: Option<Interrupts>,
 }
@@ -43,12 +49,12 @@ const SMALL: usize = 64 * 1024;
 impl Worker {
     /// Serves in this thread until the worker is to end.
     pub(crate) fn serve(&self, py: Python<'_>) {
-        let place = match self.interrupts.as_ref().map(|it| it.enter(py)).transpose() {
-            Ok(place) => place.unwrap_or_default(),
+        let (place, seat) = match self.enter(py) {
+            Ok(entered) => entered,
             Err(error) => {
                 let line = "the worker ends, for it could not begin to serve";
                 self.report.worker(line, Some(&error), py);
-                return self.server.stop.request(1);
+                return self.server.stop.exit(1);
             }
         };
         let mut environs = Environs::new(py, self.base.clone_ref(py), &self.mount);
@@ -57,13 +63,24 @@ impl Worker {
             let given_back = answered.take();
             match py.detach(|| self.server.next(given_back)) {
                 Wake::Request(connection) => {
-                    answered = Some(self.answer(py, &mut environs, connection, place));
+                    answered = Some(self.answer(py, &mut environs, connection, (place, &seat)));
                 }
                 Wake::Signal => self.handle_signals(py),
+                Wake::Retiring => self.tell_end(py),
                 Wake::Stop => return,
                 Wake::Failed(error) => self.fail(py, &error),
             }
         }
+    }
+
+    /// This thread serves: its places.
+    fn enter(&self, py: Python<'_>) -> PyResult<(usize, Seat)> {
+        let place = self
+            .interrupts
+            .as_ref()
+            .map(|it| it.enter(py))
+            .transpose()?;
+        Ok((place.unwrap_or_default(), self.module.seat(py)?))
     }
 
     /// Runs the handlers of signals that arrived: ours, or the application's, which may raise.
@@ -79,7 +96,51 @@ impl Worker {
     pub(crate) fn fail(&self, py: Python<'_>, error: &std::io::Error) {
         let line = format!("the worker ends, for it cannot wait for requests: {error}");
         self.report.worker(&line, None, py);
-        self.server.stop.request(1);
+        self.server.stop.exit(1);
+    }
+
+    /// Requests whose time is over are broken off.
+    pub(crate) fn break_off(&self, py: Python<'_>) {
+        let Some(interrupts) = &self.interrupts else {
+            return;
+        };
+        if let Err(error) = interrupts.interrupt(py) {
+            let line = "could not break off a request whose time is over";
+            self.report.worker(line, Some(&error), py);
+        }
+    }
+
+    /// Tells the application that the worker is going to end, and why. In the main thread; once.
+    pub(crate) fn tell_end(&self, py: Python<'_>) {
+        let reason = self.cause(py).unwrap_or_else(|| self.server.stop.reason());
+        self.told(py, self.module.stopping(reason, py));
+    }
+
+    /// Lets the application do what is to be done before the worker ends. In the main thread, when nothing is served any more.
+    pub(crate) fn before_retire(&self, py: Python<'_>) {
+        self.told(py, self.module.before_retire(py));
+    }
+
+    /// What the supervisor has given as the cause: it comes before the stop-signal, but that may overtake who reads it.
+    fn cause(&self, py: Python<'_>) -> Option<&'static str> {
+        let control = self.control.as_ref()?;
+        loop {
+            match control.hear() {
+                Heard::Retire => {}
+                Heard::Template => self.server.stop.request_template(),
+                Heard::Interrupt => self.break_off(py),
+                Heard::Nothing | Heard::Gone => return control.cause(),
+            }
+        }
+    }
+
+    /// What callbacks of the application raise is reported where they are called: this is what gets out of that.
+    fn told(&self, py: Python<'_>, done: PyResult<()>) {
+        if let Err(error) = done {
+            self.report
+                .worker("exception in the module stockade", Some(&error), py);
+            self.end_if_asked(py, &error);
+        }
     }
 
     fn answer(
@@ -87,7 +148,7 @@ impl Worker {
         py: Python<'_>,
         environs: &mut Environs,
         mut connection: Box<Connection>,
-        place: usize,
+        (place, seat): (usize, &Seat),
     ) -> Box<Connection> {
         let (environ, facts) = match environs.make(py, &connection.wire.request.parameters) {
             Ok(made) => made,
@@ -100,27 +161,38 @@ impl Worker {
             connection.wire.request.body.declare(length);
         }
         let parameters = std::mem::take(&mut connection.wire.request.parameters);
+        // a seat has the places that are set: it cannot fail
+        let watched = self.module.sit(seat, &environ).unwrap_or_default();
         if let Some(interrupts) = &self.interrupts {
             interrupts.begin(place, &*connection);
         }
         let exchange = Shared::new(connection, facts.head_only);
-        let outcome = self.run(py, environ, &exchange, &parameters);
+        let begun = match watched {
+            true => self.module.begin(seat, py).map_err(Fault::from),
+            false => Ok(()),
+        };
+        let outcome = begun.and_then(|()| self.run(py, environ, &exchange, &parameters));
         let interrupts = self.interrupts.as_ref();
         let interrupted = interrupts.is_some_and(|it| it.end(place, py));
-        let overflowed = exchange.lock(py).reply().overflowed();
-        if overflowed {
-            let fault =
-                "the response's body is longer than its Content-Length, the rest is dropped";
-            self.report
-                .response(&RequestName::of(&parameters), fault, py);
-        }
+        self.report_overflow(py, &exchange, &parameters);
+        let mut over = false;
         if let Err(fault) = outcome {
-            if interrupted && self.reported_timeout(py, &fault, &parameters) {
+            over = interrupted && self.reported_timeout(py, &fault, &parameters);
+            if watched {
+                self.tell_raised(py, seat, &exchange, &fault);
+            }
+            if over {
                 exchange.lock(py).cut();
             } else {
                 self.answer_fault(py, &exchange, &fault, &parameters);
             }
         }
+        if watched {
+            // the relay has answered for one that was broken off
+            let status = exchange.lock(py).reply().status().filter(|_| !over);
+            self.told(py, self.module.end(seat, status, py));
+        }
+        self.module.stand_up(seat, py).unwrap_or_default();
         let mut connection = exchange
             .lock(py)
             .end()
@@ -217,6 +289,27 @@ impl Worker {
         state.cut();
     }
 
+    fn report_overflow(&self, py: Python<'_>, exchange: &Shared, parameters: &[u8]) {
+        let overflowed = exchange.lock(py).reply().overflowed();
+        if overflowed {
+            let fault =
+                "the response's body is longer than its Content-Length, the rest is dropped";
+            self.report
+                .response(&RequestName::of(parameters), fault, py);
+        }
+    }
+
+    /// Tells who wants to know it what the application raised.
+    fn tell_raised(&self, py: Python<'_>, seat: &Seat, exchange: &Shared, fault: &Fault) {
+        let Fault::Raised(error) = fault else {
+            return;
+        };
+        // that the client left is no fault of the application
+        if !(exchange.lock(py).gone() && error.is_instance_of::<PyOSError>(py)) {
+            self.told(py, self.module.raised(seat, error, py));
+        }
+    }
+
     /// Whether the request was broken off: then it is told where it was.
     fn reported_timeout(&self, py: Python<'_>, fault: &Fault, parameters: &[u8]) -> bool {
         match fault {
@@ -264,9 +357,9 @@ impl Worker {
                 Ok(code) => code.extract().unwrap_or(1),
                 Err(_) => 1,
             };
-            self.server.stop.request(status);
+            self.server.stop.exit(status);
         } else if error.is_instance_of::<PyKeyboardInterrupt>(py) {
-            self.server.stop.request(1);
+            self.server.stop.exit(1);
         }
     }
 }

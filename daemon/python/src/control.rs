@@ -5,6 +5,7 @@
 use std::{
     io::{self, IoSliceMut},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use nix::{
@@ -21,7 +22,8 @@ const MESSAGE_LEN: usize = 16;
 const READY: u16 = 1;
 /// The same: a template has forked us.
 const FORKED: u16 = 2;
-/// What the supervisor says: see [`Heard::Interrupt`].
+/// What the supervisor says: see [`Heard::Retire`] and [`Heard::Interrupt`].
+const RETIRE: u16 = 1;
 const INTERRUPT: u16 = 2;
 /// The same, to a template: see [`Order`].
 const FORK: u16 = 3;
@@ -34,13 +36,19 @@ const MAX_DESCRIPTORS: usize = 8;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Control(OwnedFd);
+pub(crate) struct Control {
+    socket: OwnedFd,
+    /// Why it retires this worker. Whoever has the lock is the one that reads.
+    cause: Mutex<Option<&'static str>>,
+}
 
 /// What was heard of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// Nothing that asks for anything here: when it retires a worker, the stop signal follows.
+    /// Nothing, or what is not known here.
     Nothing,
+    /// No more requests will come; the stop-signal follows. See [`Control::cause`].
+    Retire,
     /// Requests whose connection the relay has ended are to be broken off.
     Interrupt,
     /// No more requests come: workers are to be forked of this process.
@@ -60,13 +68,17 @@ pub(crate) struct Order {
 
 impl Control {
     /// One that came with a message.
-    pub(crate) const fn of(socket: OwnedFd) -> Self {
-        Self(socket)
+    pub(crate) fn of(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            cause: Mutex::default(),
+        }
     }
 
     /// Takes the descriptor over; programs that the application starts do not get it.
     pub(crate) fn take(number: RawFd) -> io::Result<Self> {
-        descriptor::take(number, "socket:").map(Self)
+        let socket = descriptor::take(number, "socket:")?;
+        Ok(Self::of(socket))
     }
 
     /// Says that requests may come.
@@ -82,7 +94,7 @@ impl Control {
     fn say(&self, kind: u16) -> io::Result<()> {
         let mut message = [0; MESSAGE_LEN];
         message[..4].copy_from_slice(&head(kind));
-        send(self.0.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL)?;
+        send(self.socket.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL)?;
         Ok(())
     }
 
@@ -90,10 +102,13 @@ impl Control {
     pub(crate) fn begun(&self) -> bool {
         let mut message = [0; MESSAGE_LEN];
         loop {
-            match self
-                .wait()
-                .and_then(|()| recv(self.0.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT))
-            {
+            match self.wait().and_then(|()| {
+                recv(
+                    self.socket.as_raw_fd(),
+                    &mut message,
+                    MsgFlags::MSG_DONTWAIT,
+                )
+            }) {
                 Ok(count) => return count == MESSAGE_LEN && message[..4] == head(BEGIN),
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 Err(_) => return false,
@@ -113,7 +128,7 @@ impl Control {
             let mut parts = [IoSliceMut::new(&mut message)];
             let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
             let received =
-                match recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+                match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
                     Err(Errno::EAGAIN) => continue,
                     Err(Errno::ECONNRESET) => return Ok(None),
                     received => received?,
@@ -138,32 +153,52 @@ impl Control {
     }
 
     fn wait(&self) -> nix::Result<()> {
-        let mut watched = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let mut watched = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         poll(&mut watched, PollTimeout::NONE).map(drop)
     }
 
     /// Reads one message, if there is one.
     pub(crate) fn hear(&self) -> Heard {
+        let mut cause = self.lock();
         let mut message = [0; MESSAGE_LEN];
-        match recv(self.0.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
+        match recv(
+            self.socket.as_raw_fd(),
+            &mut message,
+            MsgFlags::MSG_DONTWAIT,
+        ) {
             Ok(0) => Heard::Gone,
             Ok(MESSAGE_LEN) if message[..4] == head(INTERRUPT) => Heard::Interrupt,
             Ok(MESSAGE_LEN) if message[..4] == head(BECOME_TEMPLATE) => Heard::Template,
+            Ok(MESSAGE_LEN) if message[..4] == head(RETIRE) => {
+                let mut number = [0; 8];
+                number.copy_from_slice(&message[8..]);
+                cause.get_or_insert(cause_of(u64::from_ne_bytes(number)));
+                Heard::Retire
+            }
             Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => Heard::Nothing,
             Err(_) => Heard::Gone,
         }
+    }
+
+    /// Why the worker retires, when that was heard.
+    pub(crate) fn cause(&self) -> Option<&'static str> {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<&'static str>> {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl AsRawFd for Control {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.socket.as_raw_fd()
     }
 }
 
 impl AsFd for Control {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 
@@ -172,4 +207,28 @@ fn head(kind: u16) -> [u8; 4] {
     let [a, b] = VERSION.to_ne_bytes();
     let [c, d] = kind.to_ne_bytes();
     [a, b, c, d]
+}
+
+/// The causes that a worker can be told, by the number in `retire`.
+const CAUSES: [&str; 13] = [
+    "requested",
+    "requested",
+    "scaled-down",
+    "maximum-requests",
+    "restart-interval",
+    "maximum-memory",
+    "cpu-time-limit",
+    "inactivity",
+    "request-timeout",
+    "deadlock",
+    "startup-timeout",
+    "protocol-error",
+    "refork",
+];
+
+/// A supervisor of another version may have a cause that we have no word for, or tell none.
+fn cause_of(number: u64) -> &'static str {
+    let known = usize::try_from(number).ok();
+    let known = known.and_then(|number| CAUSES.get(number));
+    known.copied().unwrap_or("requested")
 }

@@ -99,6 +99,10 @@ impl Head {
         Ok(())
     }
 
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
     /// `Content-Length`.
     pub(crate) fn length(&self) -> Option<u64> {
         self.length

@@ -25,7 +25,6 @@ use crate::{
     call::Worker,
     control::{Control, Heard},
     heartbeat::Heartbeat,
-    interrupt::Interrupts,
 };
 
 /// What it needs on its stack, with room for a signal's handler.
@@ -93,7 +92,7 @@ impl Watch {
         if let Err(error) = self.watch() {
             let line = format!("the worker ends, for its helper cannot go on: {error}");
             Python::attach(|py| self.worker.report.worker(&line, None, py));
-            self.worker.server.stop.request(1);
+            self.worker.server.stop.exit(1);
         }
     }
 
@@ -105,10 +104,11 @@ impl Watch {
             if heard && let Some(control) = &self.control {
                 match control.hear() {
                     Heard::Nothing => {}
-                    Heard::Interrupt => self.interrupt(),
+                    Heard::Retire => self.worker.server.stop.retire(),
+                    Heard::Interrupt => Python::attach(|py| self.worker.break_off(py)),
                     Heard::Template => self.worker.server.stop.request_template(),
                     Heard::Gone => {
-                        self.worker.server.stop.request(0);
+                        self.worker.server.stop.orphan();
                         self.control = None;
                     }
                 }
@@ -144,17 +144,5 @@ impl Watch {
         }
         let heard = watched.get(1).is_some_and(|it| it.any() == Some(true));
         Ok(Some((heard, count == 0)))
-    }
-
-    fn interrupt(&self) {
-        let Some(interrupts) = &self.worker.interrupts else {
-            return;
-        };
-        Python::attach(|py| {
-            if let Err(error) = Interrupts::interrupt(interrupts, py) {
-                let line = "could not break off a request whose time is over";
-                self.worker.report.worker(line, Some(&error), py);
-            }
-        });
     }
 }

@@ -66,14 +66,6 @@ enum Mark {
     Raised,
 }
 
-/// Makes the module `stockade` for the application.
-pub(crate) fn make_module(py: Python<'_>) -> PyResult<()> {
-    let module = PyModule::new(py, "stockade")?;
-    module.add("RequestTimeout", py.get_type::<RequestTimeout>())?;
-    let modules = py.import("sys")?.getattr("modules")?;
-    modules.set_item("stockade", module)
-}
-
 impl Interrupts {
     /// This thread serves; its place.
     pub(crate) fn enter(&self, py: Python<'_>) -> PyResult<usize> {

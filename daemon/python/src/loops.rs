@@ -31,9 +31,15 @@ impl Supervisor {
         Ok(self.0.ready()?)
     }
 
-    /// Reads what the supervisor said. False: it is gone.
-    fn still_open(&self) -> bool {
-        !matches!(self.0.hear(), Heard::Gone)
+    /// Reads all that the supervisor said. Whether it is still there, and why it retires this worker, if it does.
+    fn hear(&self) -> (bool, Option<&'static str>) {
+        loop {
+            match self.0.hear() {
+                Heard::Retire | Heard::Interrupt | Heard::Template => {}
+                Heard::Nothing => return (true, self.0.cause()),
+                Heard::Gone => return (false, self.0.cause()),
+            }
+        }
     }
 }
 

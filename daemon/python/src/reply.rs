@@ -61,6 +61,11 @@ impl Reply {
         self.sent
     }
 
+    /// What the response began with.
+    pub(crate) fn status(&self) -> Option<u16> {
+        self.head.as_ref().map(Head::status)
+    }
+
     pub(crate) fn overflowed(&self) -> bool {
         self.overflowed
     }

@@ -43,6 +43,7 @@ struct Seen<'a> {
     client: (&'a [u8], &'a [u8]),
     server: (&'a [u8], &'a [u8]),
     request_id: &'a [u8],
+    queue_time: &'a [u8],
 }
 
 impl Scopes {
@@ -166,6 +167,9 @@ impl Scopes {
         if !seen.request_id.is_empty() {
             let ours = PyDict::new(py);
             ours.set_item(pyo3::intern!(py, "request_id"), text(py, seen.request_id))?;
+            if !seen.queue_time.is_empty() {
+                ours.set_item(pyo3::intern!(py, "queue_time"), text(py, seen.queue_time))?;
+            }
             let extensions = PyDict::new(py);
             extensions.set_item(pyo3::intern!(py, "stockade"), ours)?;
             scope.set_item(pyo3::intern!(py, "extensions"), extensions)?;
@@ -191,6 +195,7 @@ impl<'a> Seen<'a> {
             b"HTTPS" => self.https |= value.eq_ignore_ascii_case(b"on") || value == b"1",
             b"REQUEST_SCHEME" => self.https |= value.eq_ignore_ascii_case(b"https"),
             b"REQUEST_ID" => self.request_id = value,
+            b"STOCKADE_QUEUE" => self.queue_time = value,
             _ => {}
         }
     }

@@ -59,6 +59,8 @@ pub(crate) enum Wake {
     Request(Box<Connection>),
     /// A signal arrived: let Python handle it.
     Signal,
+    /// The supervisor has said that it will end the worker.
+    Retiring,
     /// The worker is to end.
     Stop,
     /// The worker cannot go on.
@@ -142,6 +144,7 @@ impl Server {
             let mut watched = vec![
                 PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.stop.retiring(), PollFlags::POLLIN),
             ];
             if let Some(control) = &self.control {
                 watched.push(PollFd::new(control.as_fd(), PollFlags::POLLIN));
@@ -157,6 +160,10 @@ impl Server {
                 [_, true, ..] => {
                     self.clear_signals();
                     return Wake::Signal;
+                }
+                [_, _, true, ..] => {
+                    self.stop.heard_retiring();
+                    return Wake::Retiring;
                 }
                 _ => self.check_control(),
             }
@@ -284,10 +291,14 @@ impl Server {
     }
 
     fn check_control(&self) {
-        match self.control.as_ref().map(|control| control.hear()) {
-            Some(Heard::Gone) => self.stop.request(0),
-            Some(Heard::Template) => self.stop.request_template(),
-            Some(Heard::Nothing | Heard::Interrupt) | None => {}
+        let Some(control) = &self.control else {
+            return;
+        };
+        match control.hear() {
+            Heard::Gone => self.stop.orphan(),
+            Heard::Retire => self.stop.retire(),
+            Heard::Template => self.stop.request_template(),
+            Heard::Interrupt | Heard::Nothing => {}
         }
     }
 }

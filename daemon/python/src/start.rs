@@ -32,6 +32,7 @@ use crate::{
     helper::Helper,
     hub,
     interrupt::{self, Interrupts},
+    module::Module,
     report::Report,
     server::{Server, Wake},
     template, title, warm,
@@ -47,7 +48,7 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
         .map_err(|sentence| PySystemExit::new_err(format!("stockade: {sentence}")))?;
     let environment = py.import("os")?.getattr("environ")?;
     let (control, heartbeat) = take_descriptors(&environment, arguments.deadlock_timeout)?;
-    interrupt::make_module(py)?;
+    let module = Arc::new(Module::make(py)?);
     let pool = environment
         .call_method1("get", ("STOCKADE_POOL",))?
         .extract()?;
@@ -89,7 +90,8 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
     }
     loop {
         let called = (application.clone_ref(py), base.clone_ref(py));
-        match serve_requests(py, called, &arguments, &report, &mut given)? {
+        let told = (Arc::clone(&report), Arc::clone(&module));
+        match serve_requests(py, called, &arguments, told, &mut given)? {
             Some(status) => return Ok(status),
             // it goes on in each worker that is forked
             None => given.fork(py, &arguments, &report)?,
@@ -150,7 +152,7 @@ fn serve_requests(
     py: Python<'_>,
     (application, base): (Py<PyAny>, Py<PyDict>),
     arguments: &Arguments,
-    report: &Arc<Report>,
+    (report, module): (Arc<Report>, Arc<Module>),
     given: &mut Given,
 ) -> PyResult<Option<i32>> {
     let (signals, notify) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
@@ -166,7 +168,9 @@ fn serve_requests(
         target: arguments.target.clone(),
         base,
         mount: arguments.mount.clone(),
-        report: Arc::clone(report),
+        report,
+        module,
+        control: control.clone(),
         interrupts: arguments.interrupts.then(Interrupts::default),
     });
     handle_signals(py, &worker, &notify)?;
@@ -184,12 +188,17 @@ fn serve_requests(
     } else {
         serve_in_threads(py, &worker)?;
     }
+    let ends = !worker.server.stop.for_template();
+    if ends {
+        worker.tell_end(py);
+        worker.before_retire(py);
+    }
     drop(helper);
     // the pipe's end is closed with `notify`: the interpreter must not write to it any more
     let signal = py.import("signal")?;
     signal.call_method1("set_wakeup_fd", (-1,))?;
     drop(notify);
-    if !worker.server.stop.for_template() {
+    if ends {
         return Ok(Some(worker.server.stop.status()));
     }
     // the handlers have the worker, and with it its socket
@@ -306,7 +315,7 @@ fn handle_signals(py: Python<'_>, worker: &Arc<Worker>, notify: &OwnedFd) -> PyR
     let signal = py.import("signal")?;
     let stopping = Arc::clone(worker);
     let handler = PyCFunction::new_closure(py, Some(c"stop"), None, move |_, _| {
-        stopping.server.stop.request(0);
+        stopping.server.stop.request();
     })?;
     for name in ["SIGTERM", "SIGINT"] {
         signal.call_method1("signal", (signal.getattr(name)?, &handler))?;
@@ -341,9 +350,11 @@ fn serve_in_threads(py: Python<'_>, worker: &Arc<Worker>) -> PyResult<()> {
         match py.detach(|| worker.server.wait()) {
             Wake::Stop => break,
             Wake::Failed(error) => worker.fail(py, &error),
+            Wake::Retiring => worker.tell_end(py),
             Wake::Signal | Wake::Request(_) => worker.handle_signals(py),
         }
     }
+    worker.tell_end(py);
     for thread in threads {
         thread.call_method0("join")?;
     }
@@ -356,7 +367,7 @@ struct EndsWorker<'a>(&'a Worker);
 impl Drop for EndsWorker<'_> {
     fn drop(&mut self) {
         // when the end was asked for already, the status given then counts
-        self.0.server.stop.request(1);
+        self.0.server.stop.exit(1);
     }
 }
 

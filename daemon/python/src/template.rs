@@ -158,6 +158,7 @@ fn begin(py: Python<'_>, worker: u64, given: Vec<OwnedFd>, supervisor: Pid) -> P
     dup2_stderr(&error).map_err(io::Error::from)?;
     let environ = py.import("os")?.getattr("environ")?;
     environ.set_item("STOCKADE_WORKER", worker.to_string())?;
+    py.import("stockade")?.call_method0("_run_after_fork")?;
     Ok(Forked {
         control: Arc::new(control),
         listener: UnixListener::from(listener),

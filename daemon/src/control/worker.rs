@@ -3,7 +3,7 @@
 //! Each is 16 bytes in the machine's byte order: version (u16), kind (u16), four reserved, a value (u64). The socket is
 //! SOCK_SEQPACKET: one message a packet.
 
-use stockade_policy::WorkerId;
+use stockade_policy::{WorkerId, supervision::Cause};
 
 /// The version of this vocabulary.
 pub const VERSION: u16 = 1;
@@ -23,8 +23,8 @@ pub enum FromWorker {
 /// What the supervisor says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToWorker {
-    /// No more requests will come; the stop-signal follows when the last one is answered. Kind 1.
-    Retire,
+    /// No more requests will come; the stop-signal follows when the last one is answered. Kind 1; the value is the cause.
+    Retire(Cause),
     /// Break off every request whose connection has been ended from our side: its time is over. Kind 2.
     Interrupt,
     /// To a template: fork this worker. Attached: its control socket, standard output, standard error, its listening socket and, where it
@@ -77,11 +77,34 @@ impl ToWorker {
     #[must_use]
     pub fn encode(self) -> [u8; MESSAGE_LEN] {
         match self {
-            Self::Retire => encode(1, 0),
+            Self::Retire(cause) => encode(1, number(cause)),
             Self::Interrupt => encode(2, 0),
             Self::Fork(worker) => encode(3, worker.0),
             Self::Begin => encode(5, 0),
             Self::Template => encode(6, 0),
         }
+    }
+}
+
+/// A cause as workers are told it (manual, "Files a worker sees"); 0: none that anybody could be told.
+const fn number(cause: Cause) -> u64 {
+    match cause {
+        Cause::Requested => 1,
+        Cause::ScaledDown => 2,
+        Cause::MaximumRequests => 3,
+        Cause::RestartInterval => 4,
+        Cause::MaximumMemory => 5,
+        Cause::CpuTimeLimit => 6,
+        Cause::Inactivity => 7,
+        Cause::RequestTimeout => 8,
+        Cause::Deadlock => 9,
+        Cause::StartupTimeout => 10,
+        Cause::ProtocolError => 11,
+        Cause::Refork => 12,
+        Cause::ExitCode(_)
+        | Cause::Signal(_)
+        | Cause::OutOfMemory
+        | Cause::NotExecutable
+        | Cause::Unknown => 0,
     }
 }

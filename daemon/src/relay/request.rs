@@ -1,6 +1,6 @@
 //! The requests of a pool, each in a place of a table; places and their buffers are used again.
 
-use std::{mem, rc::Rc};
+use std::{mem, rc::Rc, time::Duration};
 
 use stockade_policy::{Time, WorkerId, dispatch::RequestKey};
 use stockade_protocol::{
@@ -270,6 +270,12 @@ impl Request {
     /// It could be sent to a worker once more.
     pub(super) fn held(&self) -> bool {
         self.holds_body && self.input_ended() && !self.head_begun
+    }
+
+    /// Tells the worker how long it has waited for a slot, in seconds. What has not waited is told nothing.
+    pub(super) fn tell_wait(&mut self, waited: Duration) {
+        let seconds = format!("{}.{:06}", waited.as_secs(), waited.subsec_micros());
+        encode_pair(&mut self.params, b"STOCKADE_QUEUE", seconds.as_bytes());
     }
 
     /// The bytes of parameters, held body and file.

@@ -40,7 +40,7 @@ impl State {
         let Some(request) = self.requests.get_mut(key) else {
             return false;
         };
-        let gone = std::mem::take(&mut request.waited)
+        let gone = request.waited
             && (request.host.as_ref()).is_some_and(|(host, _)| host.connection.peer_left());
         if gone {
             self.log_access(key, Ending::HOST_GONE);
@@ -57,9 +57,13 @@ impl State {
             return;
         };
         request.handed_out = self.clock.now();
+        let queued = std::mem::take(&mut request.waited);
         if let (None, Some(arrived)) = (request.worker, request.arrived) {
             let waited = request.handed_out.since(arrived);
             request.seen.waited = Some(waited);
+            if queued {
+                request.tell_wait(waited);
+            }
             self.ledger.queue_wait.observe(waited);
         }
     }

@@ -165,9 +165,9 @@ impl Shell {
         } else {
             tracing::warn!("{} retiring: {}", known.name(), Why(cause));
         }
-        if let Err(error) = known.control.try_send(&ToWorker::Retire.encode(), &[]) {
-            // It has closed its end, or does not read it: most programs do not know of it.
-            tracing::debug!("{}: could not tell it to retire: {error}", known.name());
+        // one that is to become a template goes on, and the others hear of it with the stop-signal
+        if cause != Cause::Refork {
+            tell_to_retire(known, cause);
         }
         let pool = known.description.pool;
         self.relay
@@ -193,7 +193,11 @@ impl Shell {
         }
         known.description.stopped = true;
         let name = known.name();
-        if !mem::replace(&mut known.description.retired, true) {
+        let was_retired = mem::replace(&mut known.description.retired, true);
+        if !was_retired || cause == Cause::Refork {
+            tell_to_retire(known, cause);
+        }
+        if !was_retired {
             // The relay's idle connections are closed by it: a program that waits on one would not notice the signal.
             self.relay
                 .tell(&ToRelay::WorkerRetired { pool, worker }, &[]);
@@ -403,6 +407,14 @@ enum How {
     Template,
     /// By this template.
     Forked(WorkerId),
+}
+
+fn tell_to_retire(worker: &Worker, cause: Cause) {
+    let message = ToWorker::Retire(cause).encode();
+    if let Err(error) = worker.control.try_send(&message, &[]) {
+        // It has closed its end, or does not read it: most programs do not know of it.
+        tracing::debug!("{}: could not tell it to retire: {error}", worker.name());
+    }
 }
 
 fn send(worker: &Worker, signal: Signal) {
