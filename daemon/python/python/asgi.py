@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 from stockade_python import Codec
 from stockade_python.report import write as report
@@ -18,6 +19,8 @@ STARTUP_FAILED = 3
 MORE = 128
 # of the time until KILL, what is left for the application's own shutdown when its tasks were cancelled
 CLEANUP = 0.25
+# the worker of this process
+serving = None
 STATUS_LINES = {int(status): "%d %s" % (status, status.phrase) for status in http.HTTPStatus}
 VERSIONS = {"version": "3.0", "spec_version": "2.4"}
 
@@ -127,11 +130,12 @@ class Connection(asyncio.Protocol):
 class Request:
     """What the application calls `receive` and `send`."""
 
-    __slots__ = ("connection", "scope", "arriving", "complete", "gone", "news")
+    __slots__ = ("connection", "scope", "begun", "arriving", "complete", "gone", "news")
 
     def __init__(self, connection, scope):
         self.connection = connection
         self.scope = scope
+        self.begun = time.monotonic()
         self.arriving = True
         self.complete = False
         self.gone = False
@@ -399,7 +403,8 @@ def loop_factory():
 
 def serve(application, scopes, listener, supervisor, connections, patience):
     """Runs the worker; its exit status."""
-    worker = Worker(application, scopes, listener, supervisor, connections, patience)
+    global serving
+    serving = worker = Worker(application, scopes, listener, supervisor, connections, patience)
     loop = loop_factory()
     asyncio.set_event_loop(loop)
     try:

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 
 from stockade_python import Codec
 from stockade_python.report import write as report
@@ -68,6 +69,8 @@ class Connection:
         self.sock = sock
         self.codec = Codec(worker.environs, worker.connections)
         self.begun = False
+        # when its request came
+        self.since = None
         self.gone = False
 
     def serve(self):
@@ -123,6 +126,7 @@ class Connection:
         environ = self.codec.request()
         if environ is None:
             return
+        self.since = time.monotonic()
         self.worker.running += 1
         try:
             self.run(environ)

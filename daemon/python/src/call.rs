@@ -17,6 +17,7 @@ use crate::{
     report::{Report, RequestName},
     response::{StartResponse, as_block, wrong_type},
     server::{Server, Wake},
+    stacks::{Desk, Stacks},
 };
 
 /// What serves: the same for all threads.
@@ -33,6 +34,8 @@ pub(crate) struct Worker {
     pub(crate) report: Report,
     /// Which thread is at what, when requests may have to be broken off.
     pub(crate) interrupts: Option<Interrupts>,
+    /// What every thread is doing.
+    pub(crate) stacks: Stacks,
 }
 
 /// A list of at most so many bytes is sent without releasing the interpreter's lock for it.
@@ -41,8 +44,9 @@ const SMALL: usize = 64 * 1024;
 impl Worker {
     /// Serves in this thread until the worker is to end.
     pub(crate) fn serve(&self, py: Python<'_>) {
-        let place = match self.interrupts.as_ref().map(|it| it.enter(py)).transpose() {
-            Ok(place) => place.unwrap_or_default(),
+        let entered = self.interrupts.as_ref().map(|it| it.enter(py)).transpose();
+        let (place, desk) = match entered.and_then(|it| Ok((it, self.stacks.desk(py)?))) {
+            Ok((place, desk)) => (place.unwrap_or_default(), desk),
             Err(error) => {
                 let line = "the worker ends, for it could not begin to serve";
                 self.report.worker(line, Some(&error), py);
@@ -55,7 +59,7 @@ impl Worker {
             let given_back = answered.take();
             match py.detach(|| self.server.next(given_back)) {
                 Wake::Request(connection) => {
-                    answered = Some(self.answer(py, &mut environs, connection, place));
+                    answered = Some(self.answer(py, &mut environs, connection, (place, &desk)));
                 }
                 Wake::Signal => self.handle_signals(py),
                 Wake::Stop => return,
@@ -85,7 +89,7 @@ impl Worker {
         py: Python<'_>,
         environs: &mut Environs,
         mut connection: Box<Connection>,
-        place: usize,
+        (place, desk): (usize, &Desk),
     ) -> Box<Connection> {
         let (environ, facts) = match environs.make(py, &connection.wire.request.parameters) {
             Ok(made) => made,
@@ -102,9 +106,11 @@ impl Worker {
             interrupts.begin(place, &*connection);
         }
         let exchange = Shared::new(connection, facts.head_only);
+        let seated = desk.seat(&environ);
         let outcome = self.run(py, environ, &exchange, &parameters);
         let interrupts = self.interrupts.as_ref();
         let interrupted = interrupts.is_some_and(|it| it.end(place, py));
+        drop(seated);
         let overflowed = exchange.lock(py).reply().overflowed();
         if overflowed {
             let fault =

@@ -24,3 +24,13 @@ pub(crate) fn take(descriptor: RawFd, kind: &str) -> io::Result<OwnedFd> {
     fcntl(&owned, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     Ok(owned)
 }
+
+/// Owns a descriptor that the kernel has just made for us (a message): nobody else may know its number.
+#[expect(
+    unsafe_code,
+    reason = "nix gives bare numbers for received descriptors"
+)]
+pub(crate) fn own(raw: RawFd) -> OwnedFd {
+    // SAFETY: see above; the caller has the number straight from the kernel.
+    unsafe { OwnedFd::from_raw_fd(raw) }
+}

@@ -29,11 +29,12 @@ use crate::{
     control::Control,
     environ::latin_1,
     heartbeat::Heartbeat,
-    helper::Helper,
+    helper::{Helper, Serving},
     hub,
     interrupt::{self, Interrupts},
     report::Report,
     server::{Server, Wake},
+    stacks::Stacks,
     title,
 };
 
@@ -66,11 +67,11 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
     };
     let application = load(py, &arguments)?;
     if arguments.asgi {
-        return asgi::serve(py, application, listener, &arguments, control);
+        return asgi::serve(py, (application, report), listener, &arguments, control);
     }
     let base = base_environ(py, &arguments)?;
     if let Some(module) = hub {
-        let called = (application, base);
+        let called = (application, base, report);
         return hub::serve(py, &module, called, listener, &arguments, control);
     }
     serve_requests(
@@ -94,9 +95,7 @@ fn serve_requests(
 ) -> PyResult<i32> {
     let (signals, notify) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .map_err(|errno| failed("make a pipe for signals", &errno.into()))?;
-    let helped = heartbeat.is_some() || arguments.interrupts;
-    let watched = control.clone().filter(|_| !helped);
-    let server = Server::new(listener, signals, watched, arguments.slots)
+    let server = Server::new(listener, signals, arguments.slots)
         .map_err(|error| failed("watch the listening socket", &error))?;
     let worker = Arc::new(Worker {
         server,
@@ -106,11 +105,12 @@ fn serve_requests(
         mount: arguments.mount,
         report,
         interrupts: arguments.interrupts.then(Interrupts::default),
+        stacks: Stacks::new(py)?,
     });
     handle_signals(py, &worker, &notify)?;
-    let helper = helped
-        .then(|| Helper::start(Arc::clone(&worker), control.clone(), heartbeat))
-        .transpose()
+    let traces = worker.stacks.traces(py)?;
+    let serving: Arc<dyn Serving> = Arc::<Worker>::clone(&worker);
+    let helper = Helper::start(&serving, control.clone(), heartbeat, Some(traces))
         .map_err(|error| failed("start a thread", &error))?;
     // when the supervisor is gone the socket to it says so, and the worker ends by that
     if let Some(Err(error)) = control.map(|control| control.ready()) {
@@ -286,6 +286,6 @@ impl Drop for EndsWorker<'_> {
     }
 }
 
-fn failed(step: &str, error: &io::Error) -> PyErr {
+pub(crate) fn failed(step: &str, error: &io::Error) -> PyErr {
     PySystemExit::new_err(format!("stockade: could not {step}: {error}"))
 }

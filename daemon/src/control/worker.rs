@@ -23,6 +23,8 @@ pub enum ToWorker {
     Retire,
     /// Break off every request whose connection has been ended from our side: its time is over. Kind 2.
     Interrupt,
+    /// Write what every thread is doing to a pipe, as text with an empty line between threads, and close it. Descriptor: the pipe. Kind 4.
+    Stacks,
 }
 
 fn encode(kind: u16) -> [u8; MESSAGE_LEN] {
@@ -61,6 +63,7 @@ impl ToWorker {
         encode(match self {
             Self::Retire => 1,
             Self::Interrupt => 2,
+            Self::Stacks => 4,
         })
     }
 }

@@ -30,6 +30,7 @@ impl Shell {
             FromRelay::WorkerAnswered(worker) => self.answered(worker),
             FromRelay::WorkerServed(worker) => self.served(worker),
             FromRelay::SampleWanted => self.sample_wanted(from),
+            FromRelay::StacksWanted(worker) => self.stacks_wanted(from, worker),
             FromRelay::MaximumRequestsReached(worker) => {
                 let cause = Cause::MaximumRequests;
                 self.tell_machine(Event::WorkerTired { worker, cause });
