@@ -39,9 +39,10 @@ impl StackLog {
             at: now,
             requests: Vec::new(),
         });
-        if asked.requests.len() < REQUESTS {
-            asked.requests.push(request);
+        if asked.requests.len() == REQUESTS {
+            asked.requests.remove(0);
         }
+        asked.requests.push(request);
         if fresh || now.since(asked.at) >= pause {
             asked.at = now;
             return true;
@@ -182,9 +183,16 @@ mod tests {
         assert!(wants(2, 2, 5));
         assert!(wants(1, 3, 1));
         assert!(!wants(1, 3, 1));
-        assert!(!wants(1, 7, 5));
-        assert!(wants(1, 8, 5));
+        assert!(!wants(1, 6, 5));
         assert_eq!(log.requests_of(WorkerId(2)), ["r-2"]);
         assert!(log.requests_of(WorkerId(2)).is_empty());
+        let pause = Duration::from_secs(5);
+        assert!(log.wants(WorkerId(1), "r-8".to_owned(), pause, at(8)));
+        // the latest are kept
+        for number in 0..30 {
+            log.wants(WorkerId(1), format!("r-{number}"), pause, at(9));
+        }
+        let requests = log.requests_of(WorkerId(1));
+        assert_eq!((requests.len(), &*requests[19]), (REQUESTS, "r-29"));
     }
 }
