@@ -35,7 +35,7 @@ pub(crate) fn ask_for(daemon: &Daemon, request: &Request) -> ExitCode {
                 .map(|line| format!("{line}\n"))
                 .collect::<String>(),
         ),
-        Ok(Answer::Status(_) | Answer::Failed { .. }) => ExitCode::FAILURE,
+        Ok(Answer::Status(_) | Answer::Stacks { .. } | Answer::Failed { .. }) => ExitCode::FAILURE,
         Err(code) => code,
     }
 }

@@ -10,6 +10,7 @@ use clap::{
 use crate::{
     call::Address,
     pools::{self, SCALE_EXAMPLE, START_EXAMPLE, STOP_EXAMPLE},
+    stacks::{self, STACKS_EXAMPLE},
 };
 
 /// Manages pools of FastCGI application processes behind nginx, Apache or any FastCGI host.
@@ -102,6 +103,12 @@ pub(crate) enum Command {
     /// Change how many workers a pool has, until the next reload
     #[command(after_help = SCALE_EXAMPLE)]
     Scale(pools::Scale),
+    /// Show what every thread of a pool's workers is doing, without stopping them
+    ///
+    /// Of Python workers every thread with the request it serves, every task and greenlet, the innermost call last, as Python
+    /// prints it. Of one that does not answer, and of other programs, what the kernel knows of its threads.
+    #[command(after_help = STACKS_EXAMPLE)]
+    Stacks(stacks::Stacks),
     /// Make one FastCGI request and print the answer
     ///
     /// The answer is printed as it comes, head and body; what the application writes to FCGI_STDERR goes to standard error.

@@ -11,6 +11,7 @@ mod reload;
 mod run;
 mod serve;
 mod shim;
+mod stacks;
 mod status;
 mod words;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Start(of) => pools::start(of),
         Command::Stop(of) => pools::stop(of),
         Command::Scale(scale) => pools::scale(scale),
+        Command::Stacks(of) => stacks::stacks(of),
         Command::Call(call) => call::call(&call),
         Command::Launch => stockade_daemon::launch::main(),
         Command::Relay => stockade_daemon::relay::main(),

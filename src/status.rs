@@ -19,7 +19,9 @@ use crate::{
 pub(crate) fn status(asked: &cli::Status) -> ExitCode {
     let mut status = match ask(&asked.daemon, &Request::Status) {
         Ok(Answer::Status(status)) => status,
-        Ok(Answer::Done { .. } | Answer::Failed { .. }) => return ExitCode::FAILURE,
+        Ok(Answer::Done { .. } | Answer::Stacks { .. } | Answer::Failed { .. }) => {
+            return ExitCode::FAILURE;
+        }
         Err(code) => return code,
     };
     if let Some(name) = &asked.pool {

@@ -55,6 +55,7 @@ mod scale;
 mod serve;
 mod service;
 mod shim;
+mod stacks;
 mod start;
 mod status;
 mod strays;

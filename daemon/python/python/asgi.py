@@ -21,6 +21,8 @@ STARTUP_FAILED = 3
 MORE = 128
 # of the time until KILL, what is left for the application's own shutdown when its tasks were cancelled
 CLEANUP = 0.25
+# the worker of this process
+serving = None
 STATUS_LINES = {int(status): "%d %s" % (status, status.phrase) for status in http.HTTPStatus}
 VERSIONS = {"version": "3.0", "spec_version": "2.4"}
 
@@ -130,11 +132,12 @@ class Connection(asyncio.Protocol):
 class Request:
     """What the application calls `receive` and `send`."""
 
-    __slots__ = ("connection", "scope", "arriving", "complete", "gone", "news", "status")
+    __slots__ = ("connection", "scope", "begun", "arriving", "complete", "gone", "news", "status")
 
     def __init__(self, connection, scope):
         self.connection = connection
         self.scope = scope
+        self.begun = time.monotonic()
         self.arriving = True
         self.complete = False
         self.gone = False
@@ -475,7 +478,8 @@ def loop_factory():
 
 def serve(application, scopes, listener, supervisor, connections, patience, requests):
     """Runs the worker; its exit status."""
-    worker = Worker(application, scopes, listener, supervisor, connections, patience, requests)
+    global serving
+    serving = worker = Worker(application, scopes, listener, supervisor, connections, patience, requests)
     loop = loop_factory()
     asyncio.set_event_loop(loop)
     try:

@@ -70,6 +70,8 @@ class Connection:
         self.sock = sock
         self.codec = Codec(worker.environs, worker.connections)
         self.begun = False
+        # when its request came
+        self.since = None
         self.gone = False
         # what the response began with
         self.status = None
@@ -132,6 +134,7 @@ class Connection:
         environ = self.codec.request()
         if environ is None:
             return
+        self.since = time.monotonic()
         self.worker.running += 1
         # of this greenlet
         seat = [environ, time.time(), None, 0.0]

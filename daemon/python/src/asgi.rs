@@ -10,7 +10,8 @@ use pyo3::{
 use crate::{
     arguments::Arguments,
     control::Control,
-    loops::{Supervisor, given_away, load_serving},
+    loops::{given_away, load_serving, tie},
+    report::Report,
     scopes::Scopes,
     warm,
 };
@@ -20,7 +21,7 @@ const ASGI: &CStr = pyo3::ffi::c_str!(include_str!("../python/asgi.py"));
 /// Serves `application` until the worker is to end; its exit status.
 pub(crate) fn serve(
     py: Python<'_>,
-    application: Py<PyAny>,
+    (application, report): (Py<PyAny>, Arc<Report>),
     listener: UnixListener,
     arguments: &Arguments,
     control: Option<Arc<Control>>,
@@ -32,10 +33,10 @@ pub(crate) fn serve(
     let requests = warm::requests(&warm, &arguments.warm_up, |parameters| {
         scopes.make(py, parameters).map(|(scope, _)| scope)
     })?;
-    let supervisor = Supervisor::of(py, control)?;
+    let (supervisor, helper) = tie(py, report, control)?;
     let patience =
         (arguments.shutdown_timeout > 0).then(|| f64::from(arguments.shutdown_timeout) / 1000.0);
-    module
+    let served = module
         .getattr("serve")?
         .call1((
             application,
@@ -45,8 +46,11 @@ pub(crate) fn serve(
             arguments.slots,
             patience,
             requests,
-        ))?
-        .extract()
+        ))
+        .and_then(|status| status.extract());
+    // before the interpreter ends, whatever it ends by
+    drop(helper);
+    served
 }
 
 /// What every request's scope has, and what a host may leave out.

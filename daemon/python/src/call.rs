@@ -21,6 +21,7 @@ use crate::{
     report::{Report, RequestName},
     response::{StartResponse, as_block, wrong_type},
     server::{Server, Wake},
+    stacks::Stacks,
 };
 
 /// What serves: the same for all threads.
@@ -41,6 +42,8 @@ pub(crate) struct Worker {
     pub(crate) control: Option<Arc<Control>>,
     /// Which thread is at what, when requests may have to be broken off.
     pub(crate) interrupts: Option<Interrupts>,
+    /// What every thread is doing.
+    pub(crate) stacks: Stacks,
 }
 
 /// A list of at most so many bytes is sent without releasing the interpreter's lock for it.
@@ -75,6 +78,7 @@ impl Worker {
 
     /// This thread serves: its places.
     fn enter(&self, py: Python<'_>) -> PyResult<(usize, Seat)> {
+        self.stacks.name_thread(py)?;
         let place = self
             .interrupts
             .as_ref()
@@ -128,6 +132,8 @@ impl Worker {
             match control.hear() {
                 Heard::Retire => {}
                 Heard::Template => self.server.stop.request_template(),
+                // who asks is told what the kernel sees
+                Heard::Stacks(_) => {}
                 Heard::Interrupt => self.break_off(py),
                 Heard::Nothing | Heard::Gone => return control.cause(),
             }

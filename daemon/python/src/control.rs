@@ -29,6 +29,8 @@ const INTERRUPT: u16 = 2;
 const FORK: u16 = 3;
 /// The same, to who was forked: it is taken over.
 const BEGIN: u16 = 5;
+/// The same: see [`Heard::Stacks`].
+const STACKS: u16 = 4;
 /// The same: see [`Heard::Template`].
 const BECOME_TEMPLATE: u16 = 6;
 /// The most descriptors of a message.
@@ -43,7 +45,7 @@ pub(crate) struct Control {
 }
 
 /// What was heard of the supervisor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Heard {
     /// Nothing, or what is not known here.
     Nothing,
@@ -51,6 +53,8 @@ pub(crate) enum Heard {
     Retire,
     /// Requests whose connection the relay has ended are to be broken off.
     Interrupt,
+    /// What every thread is doing is to be written to this pipe.
+    Stacks(OwnedFd),
     /// No more requests come: workers are to be forked of this process.
     Template,
     /// It is gone.
@@ -124,31 +128,14 @@ impl Control {
         loop {
             self.wait()?;
             let mut message = [0; MESSAGE_LEN];
-            let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
-            let mut parts = [IoSliceMut::new(&mut message)];
-            let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-            let received =
-                match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
-                    Err(Errno::EAGAIN) => continue,
-                    Err(Errno::ECONNRESET) => return Ok(None),
-                    received => received?,
-                };
-            let mut given = Vec::new();
-            for control in received.cmsgs()? {
-                if let ControlMessageOwned::ScmRights(numbers) = control {
-                    given.extend(numbers.into_iter().map(descriptor::own));
-                }
-            }
-            let count = received.bytes;
-            let [.., a, b, c, d, e, f, g, h] = message;
-            match count {
-                0 => return Ok(None),
-                MESSAGE_LEN if message[..4] == head(FORK) => {
-                    let worker = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
-                    return Ok(Some(Order { worker, given }));
-                }
-                _ => {}
-            }
+            let given = match self.receive(&mut message) {
+                Ok((0, _)) | Err(Errno::ECONNRESET) => return Ok(None),
+                Ok((MESSAGE_LEN, given)) if message[..4] == head(FORK) => given,
+                Ok(_) | Err(Errno::EAGAIN) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            let worker = value(&message);
+            return Ok(Some(Order { worker, given }));
         }
     }
 
@@ -161,23 +148,40 @@ impl Control {
     pub(crate) fn hear(&self) -> Heard {
         let mut cause = self.lock();
         let mut message = [0; MESSAGE_LEN];
-        match recv(
-            self.socket.as_raw_fd(),
-            &mut message,
-            MsgFlags::MSG_DONTWAIT,
-        ) {
-            Ok(0) => Heard::Gone,
-            Ok(MESSAGE_LEN) if message[..4] == head(INTERRUPT) => Heard::Interrupt,
-            Ok(MESSAGE_LEN) if message[..4] == head(BECOME_TEMPLATE) => Heard::Template,
-            Ok(MESSAGE_LEN) if message[..4] == head(RETIRE) => {
-                let mut number = [0; 8];
-                number.copy_from_slice(&message[8..]);
-                cause.get_or_insert(cause_of(u64::from_ne_bytes(number)));
+        let (length, mut descriptors) = match self.receive(&mut message) {
+            Ok(received) => received,
+            Err(Errno::EAGAIN | Errno::EINTR) => return Heard::Nothing,
+            Err(_) => return Heard::Gone,
+        };
+        match length {
+            0 => Heard::Gone,
+            MESSAGE_LEN if message[..4] == head(INTERRUPT) => Heard::Interrupt,
+            MESSAGE_LEN if message[..4] == head(BECOME_TEMPLATE) => Heard::Template,
+            MESSAGE_LEN if message[..4] == head(STACKS) => {
+                descriptors.pop().map_or(Heard::Nothing, Heard::Stacks)
+            }
+            MESSAGE_LEN if message[..4] == head(RETIRE) => {
+                cause.get_or_insert(cause_of(value(&message)));
                 Heard::Retire
             }
-            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => Heard::Nothing,
-            Err(_) => Heard::Gone,
+            _ => Heard::Nothing,
         }
+    }
+
+    /// One message, if there is one: its length, and the descriptors that came with it.
+    fn receive(&self, message: &mut [u8; MESSAGE_LEN]) -> nix::Result<(usize, Vec<OwnedFd>)> {
+        let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+        let mut parts = [IoSliceMut::new(message)];
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let socket = self.socket.as_raw_fd();
+        let received = recvmsg::<()>(socket, &mut parts, Some(&mut space), flags)?;
+        let mut descriptors = Vec::new();
+        for control in received.cmsgs().into_iter().flatten() {
+            if let ControlMessageOwned::ScmRights(numbers) = control {
+                descriptors.extend(numbers.into_iter().map(descriptor::own));
+            }
+        }
+        Ok((received.bytes, descriptors))
     }
 
     /// Why the worker retires, when that was heard.
@@ -200,6 +204,12 @@ impl AsFd for Control {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// What belongs to the kind.
+fn value(message: &[u8; MESSAGE_LEN]) -> u64 {
+    let [.., a, b, c, d, e, f, g, h] = *message;
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// The version and the kind of a message.

@@ -25,12 +25,12 @@ pub(crate) fn take(descriptor: RawFd, kind: &str) -> io::Result<OwnedFd> {
     Ok(owned)
 }
 
-/// Owns a descriptor that came with a message.
+/// Owns a descriptor that the kernel has just made for us (a message): nobody else may know its number.
 #[expect(
     unsafe_code,
-    reason = "a descriptor that the kernel has just made becomes owned here"
+    reason = "nix gives bare numbers for received descriptors"
 )]
-pub(crate) fn own(descriptor: RawFd) -> OwnedFd {
-    // SAFETY: recvmsg has made it for us, and nobody else knows its number yet.
-    unsafe { OwnedFd::from_raw_fd(descriptor) }
+pub(crate) fn own(raw: RawFd) -> OwnedFd {
+    // SAFETY: see above; the caller has the number straight from the kernel.
+    unsafe { OwnedFd::from_raw_fd(raw) }
 }

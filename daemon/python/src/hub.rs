@@ -8,7 +8,8 @@ use crate::{
     arguments::Arguments,
     control::Control,
     environ::Environs,
-    loops::{Supervisor, given_away, load_serving},
+    loops::{given_away, load_serving, tie},
+    report::Report,
     warm,
 };
 
@@ -26,7 +27,7 @@ pub(crate) fn patched<'py>(py: Python<'py>, hub: &str) -> PyResult<Bound<'py, Py
 pub(crate) fn serve(
     py: Python<'_>,
     module: &Bound<'_, PyModule>,
-    (application, base): (Py<PyAny>, Py<PyDict>),
+    (application, base, report): (Py<PyAny>, Py<PyDict>, Arc<Report>),
     listener: UnixListener,
     arguments: &Arguments,
     control: Option<Arc<Control>>,
@@ -36,8 +37,8 @@ pub(crate) fn serve(
         warm::wsgi(py, &application, &mut environs, &arguments.warm_up)?;
         warm::freeze(py)?;
     }
-    let supervisor = Supervisor::of(py, control)?;
-    module
+    let (supervisor, helper) = tie(py, report, control)?;
+    let served = module
         .getattr("serve")?
         .call1((
             application,
@@ -45,6 +46,9 @@ pub(crate) fn serve(
             given_away(listener),
             supervisor,
             arguments.slots,
-        ))?
-        .extract()
+        ))
+        .and_then(|status| status.extract());
+    // before the interpreter ends, whatever it ends by
+    drop(helper);
+    served
 }

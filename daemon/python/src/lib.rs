@@ -4,8 +4,8 @@
 //! [`main`](start). It owns what happens between the listening socket and the application: [`server`] waits for connections and
 //! requests, [`connection`] speaks FastCGI, [`environ`] and [`call`] speak WSGI (PEP 3333), [`exchange`] is the one request
 //! between them. For ASGI the waiting is an event loop's ([`asgi`]), for gevent and eventlet a hub's ([`hub`]), and only the wire is ours ([`codec`],
-//! [`scopes`]). [`helper`] is a thread of its own: it breaks off requests ([`interrupt`]) and shows that the interpreter goes on
-//! ([`heartbeat`]). The interpreter's lock is released whenever the process waits. No policy is here: timeouts, queueing and
+//! [`scopes`]). [`hearing`] is a thread of its own that hears the supervisor; [`helper`] is another, which breaks off requests
+//! ([`interrupt`]), tells what every thread is doing ([`stacks`]) and shows that the interpreter goes on ([`heartbeat`]). The interpreter's lock is released whenever the process waits. No policy is here: timeouts, queueing and
 //! replacement belong to the relay and the supervisor.
 
 mod arguments;
@@ -17,8 +17,10 @@ mod connection;
 mod control;
 mod descriptor;
 mod environ;
+mod errands;
 mod exchange;
 mod head;
+mod hearing;
 mod heartbeat;
 mod helper;
 mod hub;
@@ -31,10 +33,12 @@ mod report;
 mod response;
 mod scopes;
 mod server;
+mod stacks;
 mod start;
 mod stop;
 mod template;
 mod title;
+mod traces;
 mod warm;
 mod wire;
 

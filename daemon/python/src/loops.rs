@@ -1,4 +1,4 @@
-//! What the Python files of event loops and hubs share: the socket to the supervisor, and `python/serving.py`.
+//! What the Python files of event loops and hubs share: the way to the supervisor, and `python/serving.py`.
 
 use std::{
     ffi::CStr,
@@ -6,51 +6,121 @@ use std::{
         fd::{AsFd as _, AsRawFd as _, IntoRawFd as _, OwnedFd, RawFd},
         unix::net::UnixListener,
     },
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use pyo3::prelude::*;
 
-use crate::control::{Control, Heard};
+use crate::{
+    control::{Control, Heard},
+    errands::Event,
+    helper::{Helper, Serving},
+    report::Report,
+    stacks::Stacks,
+    start::failed,
+};
 
 const SERVING: &CStr = pyo3::ffi::c_str!(include_str!("../python/serving.py"));
 
-/// The socket to the supervisor, for the event loop to watch.
+/// The supervisor, for the event loop to watch: readable when there is news of it.
 #[pyclass(frozen, module = "stockade_python")]
 #[derive(Debug)]
-pub(crate) struct Supervisor(Arc<Control>);
+pub(crate) struct Supervisor {
+    control: Arc<Control>,
+    ties: Arc<Ties>,
+}
 
 #[pymethods]
 impl Supervisor {
     fn fileno(&self) -> i32 {
-        self.0.as_fd().as_raw_fd()
+        self.ties.news.as_fd().as_raw_fd()
     }
 
     /// Says that requests may come.
     fn ready(&self) -> PyResult<()> {
-        Ok(self.0.ready()?)
+        Ok(self.control.ready()?)
     }
 
-    /// Reads all that the supervisor said. Whether it is still there, and why it retires this worker, if it does.
+    /// Takes in what the supervisor said. Whether it is still there, and why it retires this worker, if it does.
     fn hear(&self) -> (bool, Option<&'static str>) {
-        loop {
-            match self.0.hear() {
-                Heard::Retire | Heard::Interrupt | Heard::Template => {}
-                Heard::Nothing => return (true, self.0.cause()),
-                Heard::Gone => return (false, self.0.cause()),
+        self.ties.news.clear();
+        // the stop-signal may have overtaken who hears
+        while self.control.cause().is_none() {
+            match self.control.hear() {
+                Heard::Nothing => break,
+                Heard::Gone => {
+                    self.ties.ended.store(true, Ordering::Relaxed);
+                    break;
+                }
+                // who asks for stacks is told what the kernel sees
+                Heard::Retire | Heard::Interrupt | Heard::Template | Heard::Stacks(_) => {}
             }
         }
+        let there = !self.ties.ended.load(Ordering::Relaxed);
+        (there, self.control.cause())
     }
 }
 
-impl Supervisor {
-    pub(crate) fn of(
-        py: Python<'_>,
-        control: Option<Arc<Control>>,
-    ) -> PyResult<Option<Bound<'_, Self>>> {
-        control
-            .map(|control| Bound::new(py, Self(control)))
-            .transpose()
+/// What the threads beside the loop know of it.
+#[derive(Debug)]
+pub(crate) struct Ties {
+    report: Arc<Report>,
+    stacks: Stacks,
+    ended: AtomicBool,
+    news: Event,
+}
+
+/// Starts the threads that hear the supervisor while the loop is busy, and makes what the loop hears of it by.
+pub(crate) fn tie<'py>(
+    py: Python<'py>,
+    report: Arc<Report>,
+    control: Option<Arc<Control>>,
+) -> PyResult<(Option<Bound<'py, Supervisor>>, Helper)> {
+    let ties = Arc::new(Ties {
+        report,
+        stacks: Stacks::new(py)?,
+        ended: AtomicBool::new(false),
+        news: Event::new()?,
+    });
+    let traces = ties.stacks.traces(py)?;
+    let serving: Arc<dyn Serving> = Arc::<Ties>::clone(&ties);
+    let helper = Helper::start(&serving, control.clone(), None, Some(traces))
+        .map_err(|error| failed("start a thread", &error))?;
+    let supervisor = control
+        .map(|control| Bound::new(py, Supervisor { control, ties }))
+        .transpose()?;
+    Ok((supervisor, helper))
+}
+
+impl Serving for Ties {
+    /// A loop or hub breaks off nothing.
+    fn interrupt(&self, _py: Python<'_>) {}
+
+    fn stacks(&self, py: Python<'_>) -> PyResult<String> {
+        self.stacks.text(py)
+    }
+
+    fn say(&self, line: &str, error: Option<&PyErr>, py: Python<'_>) {
+        self.report.worker(line, error, py);
+    }
+
+    fn retire(&self) {
+        self.news.set();
+    }
+
+    /// None does.
+    fn become_template(&self) {}
+
+    fn orphan(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.news.set();
+    }
+
+    fn fail(&self) {
+        self.orphan();
     }
 }
 
@@ -61,6 +131,10 @@ pub(crate) fn given_away(listener: UnixListener) -> RawFd {
 
 /// Makes `stockade_python.serving` importable.
 pub(crate) fn load_serving(py: Python<'_>) -> PyResult<()> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    if modules.contains("stockade_python.serving")? {
+        return Ok(());
+    }
     let name = c"stockade_python.serving";
     PyModule::from_code(py, SERVING, c"<stockade serving.py>", name).map(drop)
 }

@@ -11,7 +11,7 @@ use std::{
         unix::net::UnixListener,
     },
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -25,7 +25,6 @@ use nix::{
 
 use crate::{
     connection::Connection,
-    control::{Control, Heard},
     stop::Stop,
     wire::{Fate, Stage},
 };
@@ -33,7 +32,6 @@ use crate::{
 const LISTENER: u64 = 0;
 const STOP: u64 = 1;
 const SIGNALS: u64 = 2;
-const CONTROL: u64 = 3;
 const FIRST_CONNECTION: u64 = 16;
 
 /// See the module.
@@ -43,8 +41,6 @@ pub(crate) struct Server {
     listener: UnixListener,
     /// A byte arrives here for each signal.
     signals: OwnedFd,
-    /// The supervisor's socket, unless the helper watches it.
-    control: Option<Arc<Control>>,
     epoll: Epoll,
     /// The connections that no thread has, by token.
     kept: Mutex<HashMap<u64, Box<Connection>>>,
@@ -68,18 +64,12 @@ pub(crate) enum Wake {
 }
 
 impl Server {
-    pub(crate) fn new(
-        listener: UnixListener,
-        signals: OwnedFd,
-        control: Option<Arc<Control>>,
-        threads: u32,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(listener: UnixListener, signals: OwnedFd, threads: u32) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let server = Self {
             stop: Stop::new()?,
             listener,
             signals,
-            control,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             kept: Mutex::new(HashMap::new()),
             next_token: AtomicU64::new(FIRST_CONNECTION),
@@ -87,12 +77,9 @@ impl Server {
         };
         server.watch(&server.listener, LISTENER)?;
         server.watch(&server.stop, STOP)?;
-        // with more threads the main thread watches these (`wait`), for it alone handles signals
+        // with more threads the main thread watches it (`wait`), for it alone handles signals
         if threads == 1 {
             server.watch(&server.signals, SIGNALS)?;
-            if let Some(control) = &server.control {
-                server.watch(&**control, CONTROL)?;
-            }
         }
         Ok(server)
     }
@@ -122,10 +109,6 @@ impl Server {
                     self.clear_signals();
                     return Wake::Signal;
                 }
-                CONTROL => {
-                    self.check_control();
-                    Ok(())
-                }
                 token => match self.receive(token) {
                     Ok(Some(connection)) => return Wake::Request(connection),
                     Ok(None) => Ok(()),
@@ -141,31 +124,26 @@ impl Server {
     /// The main thread's wait, when other threads serve: for a signal, or the end.
     pub(crate) fn wait(&self) -> Wake {
         loop {
-            let mut watched = vec![
+            let mut watched = [
                 PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.stop.retiring(), PollFlags::POLLIN),
             ];
-            if let Some(control) = &self.control {
-                watched.push(PollFd::new(control.as_fd(), PollFlags::POLLIN));
-            }
             match poll(&mut watched, PollTimeout::NONE) {
                 Ok(_) => {}
                 Err(Errno::EINTR) => return Wake::Signal,
                 Err(errno) => return Wake::Failed(errno.into()),
             }
-            let happened: Vec<bool> = watched.iter().map(|one| one.any() == Some(true)).collect();
-            match happened[..] {
-                [true, ..] => return Wake::Stop,
-                [_, true, ..] => {
-                    self.clear_signals();
-                    return Wake::Signal;
-                }
-                [_, _, true, ..] => {
-                    self.stop.heard_retiring();
-                    return Wake::Retiring;
-                }
-                _ => self.check_control(),
+            if watched[0].any() == Some(true) {
+                return Wake::Stop;
+            }
+            if watched[1].any() == Some(true) {
+                self.clear_signals();
+                return Wake::Signal;
+            }
+            if watched[2].any() == Some(true) {
+                self.stop.heard_retiring();
+                return Wake::Retiring;
             }
         }
     }
@@ -288,17 +266,5 @@ impl Server {
     fn clear_signals(&self) {
         let mut bytes = [0; 64];
         while matches!(read(&self.signals, &mut bytes), Ok(count) if count > 0) {}
-    }
-
-    fn check_control(&self) {
-        let Some(control) = &self.control else {
-            return;
-        };
-        match control.hear() {
-            Heard::Gone => self.stop.orphan(),
-            Heard::Retire => self.stop.retire(),
-            Heard::Template => self.stop.request_template(),
-            Heard::Interrupt | Heard::Nothing => {}
-        }
     }
 }

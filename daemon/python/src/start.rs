@@ -29,12 +29,13 @@ use crate::{
     control::Control,
     environ::{Environs, latin_1},
     heartbeat::Heartbeat,
-    helper::Helper,
+    helper::{Helper, Serving},
     hub,
     interrupt::{self, Interrupts},
     module::Module,
     report::Report,
     server::{Server, Wake},
+    stacks::Stacks,
     template, title, warm,
 };
 
@@ -81,11 +82,12 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
     }
     if arguments.asgi {
         let listener = given.take_listener()?;
-        return asgi::serve(py, application, listener, &arguments, given.control);
+        let called = (application, report);
+        return asgi::serve(py, called, listener, &arguments, given.control);
     }
     if let Some(module) = hub {
         let listener = given.take_listener()?;
-        let called = (application, base);
+        let called = (application, base, report);
         return hub::serve(py, &module, called, listener, &arguments, given.control);
     }
     loop {
@@ -157,10 +159,8 @@ fn serve_requests(
 ) -> PyResult<Option<i32>> {
     let (signals, notify) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .map_err(|errno| failed("make a pipe for signals", &errno.into()))?;
-    let helped = given.heartbeat.is_some() || arguments.interrupts;
     let control = given.control.clone();
-    let watched = control.clone().filter(|_| !helped);
-    let server = Server::new(given.take_listener()?, signals, watched, arguments.slots)
+    let server = Server::new(given.take_listener()?, signals, arguments.slots)
         .map_err(|error| failed("watch the listening socket", &error))?;
     let worker = Arc::new(Worker {
         server,
@@ -172,12 +172,18 @@ fn serve_requests(
         module,
         control: control.clone(),
         interrupts: arguments.interrupts.then(Interrupts::default),
+        stacks: Stacks::new(py)?,
     });
     handle_signals(py, &worker, &notify)?;
-    let helper = helped
-        .then(|| Helper::start(Arc::clone(&worker), control.clone(), given.heartbeat.take()))
-        .transpose()
-        .map_err(|error| failed("start a thread", &error))?;
+    let traces = worker.stacks.traces(py)?;
+    let serving: Arc<dyn Serving> = Arc::<Worker>::clone(&worker);
+    let helper = Helper::start(
+        &serving,
+        control.clone(),
+        given.heartbeat.take(),
+        Some(traces),
+    )
+    .map_err(|error| failed("start a thread", &error))?;
     // when the supervisor is gone the socket to it says so, and the worker ends by that
     if let Some(Err(error)) = control.map(|control| control.ready()) {
         let line = format!("could not tell the supervisor that the worker is ready: {error}");
@@ -371,6 +377,6 @@ impl Drop for EndsWorker<'_> {
     }
 }
 
-fn failed(step: &str, error: &io::Error) -> PyErr {
+pub(crate) fn failed(step: &str, error: &io::Error) -> PyErr {
     PySystemExit::new_err(format!("stockade: could not {step}: {error}"))
 }

@@ -1,7 +1,7 @@
 //! What commands ask a running daemon over its admin socket: one request a connection, one answer, each a line of JSON.
 //!
 //! The socket is in the runtime-dir with mode 0600, and its peer's credentials are looked at: root and the supervisor's own account may
-//! ask. The answer to `status` comes from the relay, which is given the connection.
+//! ask. The answers to `status` and `stacks` come from the relay, which is given the connection.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::status::Status;
+use super::{stacks::WorkerStacks, status::Status};
 
 /// The longest request, in bytes.
 pub const MAX_REQUEST: usize = 4 * 1024;
@@ -33,6 +33,11 @@ pub enum Request {
         changed: bool,
         /// Answer when it serves, or when it is clear that it does not.
         wait: bool,
+    },
+    /// What the threads of workers are doing.
+    Stacks {
+        /// A pool, or a worker by its number or process.
+        of: String,
     },
     /// Start a pool that was stopped.
     Start {
@@ -73,6 +78,11 @@ pub enum Answer {
     },
     /// How everything stands.
     Status(Status),
+    /// What the threads of workers are doing.
+    Stacks {
+        /// The workers.
+        workers: Vec<WorkerStacks>,
+    },
 }
 
 /// Why there is no answer.

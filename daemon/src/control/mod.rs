@@ -12,6 +12,7 @@ pub mod handover;
 pub mod record;
 pub mod relay;
 pub mod shim;
+pub mod stacks;
 pub mod status;
 pub mod worker;
 

@@ -8,6 +8,7 @@ use stockade_policy::{Backoff, Generation, Limit, PoolId, PoolState, WorkerId, d
 
 use super::{
     record::{Death, Sample, WorkerLimits},
+    stacks::Question,
     status::Processes,
 };
 use crate::config::{
@@ -284,6 +285,8 @@ pub enum ToRelay {
     },
     /// Write the answer to `status` (`control::admin`) to a connection and close it. Descriptor: the connection.
     StatusAsked,
+    /// Something of a question for what the threads of workers are doing.
+    Stacks(Question),
     /// Write the answer to a reload that failed to a connection and close it: these lines, and behind each what its worker wrote
     /// last. Descriptor: the connection.
     FailureTold {
@@ -338,6 +341,7 @@ impl ToRelay {
             | Self::HandOver
             | Self::FailureTold { .. }
             | Self::WorkersSampled { .. }
+            | Self::Stacks(_)
             | Self::StatusAsked
             | Self::LogLevelSet { .. }
             | Self::Drain => None,
@@ -393,6 +397,8 @@ pub enum FromRelay {
     WorkerProbed(WorkerId),
     /// Somebody asks what workers take of the machine.
     SampleWanted,
+    /// The log is to say what its threads are doing.
+    StacksWanted(WorkerId),
 }
 
 /// The size of every message of the relay, in bytes: version, kind (both u16), four reserved, the worker or pool (u64); in the machine's
@@ -431,6 +437,7 @@ impl FromRelay {
             Self::PoolDrained(pool) => (18, u64::from(pool.0)),
             Self::WorkerProbed(worker) => (19, worker.0),
             Self::SampleWanted => (17, 0),
+            Self::StacksWanted(worker) => (20, worker.0),
         };
         bytes[..2].copy_from_slice(&VERSION.to_ne_bytes());
         bytes[2..4].copy_from_slice(&kind.to_ne_bytes());
@@ -475,6 +482,7 @@ impl FromRelay {
             18 => Self::PoolDrained(PoolId(u32::try_from(subject).ok()?)),
             19 => Self::WorkerProbed(worker),
             17 => Self::SampleWanted,
+            20 => Self::StacksWanted(worker),
             _ => return None,
         })
     }

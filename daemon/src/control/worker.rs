@@ -34,6 +34,8 @@ pub enum ToWorker {
     Begin,
     /// To a worker without requests: become a template, and say `ready` again when that is done. Kind 6.
     Template,
+    /// Write what every thread is doing to a pipe, as text with an empty line between threads, and close it. Descriptor: the pipe. Kind 4.
+    Stacks,
 }
 
 fn encode(kind: u16, value: u64) -> [u8; MESSAGE_LEN] {
@@ -80,6 +82,7 @@ impl ToWorker {
             Self::Retire(cause) => encode(1, number(cause)),
             Self::Interrupt => encode(2, 0),
             Self::Fork(worker) => encode(3, worker.0),
+            Self::Stacks => encode(4, 0),
             Self::Begin => encode(5, 0),
             Self::Template => encode(6, 0),
         }

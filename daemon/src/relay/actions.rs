@@ -119,6 +119,7 @@ impl State {
             TimeoutCause::ResponseTimeout => &answers::RESPONSE_TIMEOUT,
             TimeoutCause::TotalTimeout => &answers::TOTAL_TIMEOUT,
         };
+        self.want_stacks_of_late(key);
         if interrupted {
             self.answer_interrupted(key, answer);
         } else {

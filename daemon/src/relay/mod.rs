@@ -13,7 +13,7 @@
 //! - [`trunk`]: a connection to a worker; [`link`]: one request's way on it; [`demux`]: what comes on the former;
 //!   [`response`]: from a request's part of it to the host.
 //! - [`connection`]: reading, writing and waiting, the same for both sides; [`outbox`]: what waits; [`socket_timeout`]: hosts that do neither.
-//! - [`ledger`]: what is counted; [`exits`]: workers that are gone; [`reading`]: how a pool stands; [`status`], [`metrics`], [`http`]: for those who ask.
+//! - [`ledger`]: what is counted; [`exits`]: workers that are gone; [`reading`]: how a pool stands; [`status`], [`metrics`], [`http`]: for those who ask. [`stacks`], [`stack_log`]: what workers' threads are doing.
 //! - [`failures`]: why a reload failed. [`probe`]: whether a worker is ready, and [`health`]: whether it answers `probe`.
 //! - [`succession`], [`successor`]: one relay takes over from another: what the process does, what a pool does.
 //! - [`access_log`], [`access_file`]: a line for each request; [`slow`]: requests that run for long; [`interrupted`]: too long; [`seen`]: what is remembered for both.
@@ -60,6 +60,8 @@ mod seen;
 mod slow;
 mod socket_timeout;
 mod spool;
+mod stack_log;
+mod stacks;
 mod start;
 mod status;
 mod stderr;

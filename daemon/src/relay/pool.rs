@@ -32,6 +32,7 @@ use super::{
     request::Requests,
     slow::SlowLines,
     spool::Spooled,
+    stack_log::StackLog,
     successor::Succession,
     trunk::{Obituary, Trunk},
     upstream::Upstream,
@@ -71,6 +72,7 @@ pub(super) struct State {
     /// Requests that were answered without a worker for what their hosts did, by cause.
     pub(super) turned_away: BTreeMap<String, Episode>,
     pub(super) slow_lines: SlowLines,
+    pub(super) stack_log: StackLog,
     pub(super) access_log: Option<AccessLog>,
     /// It needs the heads of responses.
     pub(super) log_wants_head: bool,
@@ -167,6 +169,7 @@ impl Pool {
                 refusals: Refusals::default(),
                 turned_away: BTreeMap::new(),
                 slow_lines: SlowLines::default(),
+                stack_log: StackLog::default(),
                 access_log: None,
                 log_wants_head: false,
                 malformed_hosts: Episode::default(),

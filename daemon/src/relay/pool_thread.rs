@@ -25,7 +25,9 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    control::{FromRelay, ToRelay, handover::Handed, record::Death, relay::PoolPlan},
+    control::{
+        FromRelay, ToRelay, handover::Handed, record::Death, relay::PoolPlan, stacks::WorkerStacks,
+    },
     descriptor::register,
 };
 
@@ -47,6 +49,8 @@ pub(super) enum ToPool {
     Launched(PoolId, ToRelay, LastLines),
     /// What a worker that is gone wrote last.
     LastLines(PoolId, WorkerId, oneshot::Sender<LastLines>),
+    /// What the threads of one of its workers are doing, for the log.
+    Stacks(PoolId, WorkerStacks),
     /// Say how the pools stand.
     Read(mpsc::UnboundedSender<Vec<Reading>>),
     /// A relay that was replaced hands this to us.
@@ -99,6 +103,11 @@ impl PoolThread {
                 ToPool::Removed(id) => self.remove(id),
                 ToPool::LastLines(id, worker, asker) => self.tell_lines(id, worker, asker),
                 ToPool::CutAll(done) => self.cut_all(done),
+                ToPool::Stacks(id, told) => {
+                    if let Some(pool) = self.pools.get(&id) {
+                        pool.state().log_stacks(&told);
+                    }
+                }
                 ToPool::Told(id, message) => {
                     if let Some(pool) = self.pools.get(&id) {
                         tell(pool, message);
@@ -263,11 +272,7 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
         }
         ToRelay::SlotWanted { .. } => happened(pool, Event::SlotWanted),
         ToRelay::WorkerDoubted { worker, .. } => {
-            let address = pool
-                .state()
-                .workers
-                .get(&worker)
-                .and_then(|known| known.address.clone());
+            let address = address_of(pool, worker);
             if let Some(address) = address {
                 task::spawn_local(probe::run(Rc::clone(pool), worker, address));
             }
@@ -294,6 +299,7 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
         | ToRelay::AccessLogOpened { .. }
         | ToRelay::WorkerLaunched { .. }
         | ToRelay::WorkersSampled { .. }
+        | ToRelay::Stacks(_)
         | ToRelay::StatusAsked
         | ToRelay::FailureTold { .. }
         | ToRelay::LogLevelSet { .. }
@@ -301,6 +307,11 @@ fn tell(pool: &Rc<pool::Pool>, message: ToRelay) {
         | ToRelay::HandOver
         | ToRelay::Drain => {}
     }
+}
+
+fn address_of(pool: &Rc<pool::Pool>, worker: WorkerId) -> Option<Address> {
+    let state = pool.state();
+    state.workers.get(&worker)?.address.clone()
 }
 
 fn worker_buried(pool: &Rc<pool::Pool>, worker: WorkerId, death: Death) {

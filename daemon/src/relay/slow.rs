@@ -57,6 +57,7 @@ impl State {
         tracing::warn!(
             "pool {name}: request {title} is slow: it has run for {runs} in {worker}, after {waited} in the queue{more}"
         );
+        self.want_stacks_of_slow(key);
     }
 
     /// It is about to be forgotten.

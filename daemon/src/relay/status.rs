@@ -99,22 +99,7 @@ impl Observer {
     /// How everything stands. A thread that does not answer is left out.
     pub(super) async fn look(&self) -> Overview {
         self.samples.ask().await;
-        let (sender, mut readings) = mpsc::unbounded_channel();
-        for thread in &self.threads {
-            if thread.send(ToPool::Read(sender.clone())).is_err() {
-                tracing::debug!("relay: a thread has ended before the relay");
-            }
-        }
-        drop(sender);
-        let mut all: Vec<Reading> = Vec::new();
-        let gather = async {
-            while let Some(some) = readings.recv().await {
-                all.extend(some);
-            }
-        };
-        if timeout(PATIENCE, gather).await.is_err() {
-            tracing::warn!("relay: a thread did not say how its pools stand");
-        }
+        let mut all = read(&self.threads).await;
         all.sort_by(|one, other| {
             let key = |reading: &Reading| (reading.status.name.clone(), reading.leaves);
             key(one).cmp(&key(other))
@@ -157,6 +142,27 @@ impl Observer {
         // who asked may have gone
         drop(timeout(PATIENCE, connection.write_all(&line)).await);
     }
+}
+
+/// How the pools on these threads stand. One that does not answer is left out.
+pub(super) async fn read(threads: &[mpsc::UnboundedSender<ToPool>]) -> Vec<Reading> {
+    let (sender, mut readings) = mpsc::unbounded_channel();
+    for thread in threads {
+        if thread.send(ToPool::Read(sender.clone())).is_err() {
+            tracing::debug!("relay: a thread has ended before the relay");
+        }
+    }
+    drop(sender);
+    let mut all = Vec::new();
+    let gather = async {
+        while let Some(some) = readings.recv().await {
+            all.extend(some);
+        }
+    };
+    if timeout(PATIENCE, gather).await.is_err() {
+        tracing::warn!("relay: a thread did not say how its pools stand");
+    }
+    all
 }
 
 impl Samples {

@@ -22,6 +22,7 @@ use super::{
     listener::{self, Accepting},
     output::{LastLines, Output},
     pool_thread::{PoolThread, ToPool},
+    stacks::Questions,
     status::Observer,
     succession::{self, Incoming, Outgoing},
 };
@@ -186,6 +187,7 @@ pub(super) struct Relay {
     pub(super) observer: Observer,
     /// Answers to operators that are under way.
     pub(super) answers: JoinSet<()>,
+    questions: Questions,
     report: mpsc::UnboundedSender<FromRelay>,
     pub(super) incoming: Incoming,
     pub(super) outgoing: Option<Outgoing>,
@@ -221,6 +223,7 @@ impl Relay {
             outputs: JoinSet::new(),
             stop_reading: watch::Sender::new(false),
             answers: JoinSet::new(),
+            questions: Questions::default(),
             report: report.clone(),
             incoming: Incoming::new(status),
             outgoing: None,
@@ -285,6 +288,13 @@ impl Relay {
             ToRelay::FailureTold { lines } => self.tell_failure(&lines, descriptors),
             ToRelay::WorkersSampled { samples, whole } => self.observer.sampled(samples, whole),
             ToRelay::StatusAsked => self.asked(descriptors),
+            ToRelay::Stacks(question) => {
+                if let Some(complete) = self.questions.told(question, descriptors) {
+                    while self.answers.try_join_next().is_some() {}
+                    let threads = self.threads.clone();
+                    self.answers.spawn_local(complete.answer(threads));
+                }
+            }
             ToRelay::Drain => self.drain(),
             ToRelay::LogLevelSet { log_level } => log::set_level(log_level),
             ToRelay::Begin { .. } => {}

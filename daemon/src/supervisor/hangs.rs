@@ -84,6 +84,7 @@ impl Shell {
             }
         }
         for worker in silent {
+            self.log_stacks(worker);
             self.tell_machine(Event::WorkerDeadlocked { worker });
         }
     }

@@ -47,9 +47,11 @@ mod shim_process;
 mod signals;
 mod sockets;
 mod spawn;
+mod stacks;
 mod strays;
 mod succession;
 mod systemd;
+mod threads;
 mod usage;
 mod watching;
 mod words;
@@ -95,6 +97,7 @@ use shell::{Inbox, Shell};
 use shim_process::ShimProcess;
 use signals::Signals;
 use spawn::Spawner;
+use stacks::Questions;
 use strays::Strays;
 use systemd::{Passed, Systemd};
 use watching::Watcher;
@@ -180,6 +183,7 @@ fn prepare(config: Config, source: Source) -> Result<(Shell, Inbox), SupervisorE
         workers: BTreeMap::new(),
         launch_failures: BTreeMap::new(),
         looks: Looks::default(),
+        questions: Questions::default(),
         spawner,
         adapter,
         access_logs,

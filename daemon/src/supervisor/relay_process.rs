@@ -277,10 +277,26 @@ impl RelayProcess {
         self.serving().is_some_and(|life| !life.given_up)
     }
 
+    /// The one that serves, if it hears us.
+    pub(super) fn listener(&self) -> Option<RelayNumber> {
+        let serving = self.serving().filter(|life| !life.given_up);
+        serving.map(|life| life.number)
+    }
+
     /// Tells this one.
     pub(super) fn tell_one(&mut self, number: RelayNumber, message: &ToRelay) {
+        self.hand_one(number, message, Vec::new());
+    }
+
+    /// Tells this one, and hands it descriptors.
+    pub(super) fn hand_one(
+        &mut self,
+        number: RelayNumber,
+        message: &ToRelay,
+        descriptors: Vec<Arc<OwnedFd>>,
+    ) {
         if let Some(life) = self.lives.iter_mut().find(|life| life.number == number) {
-            life.tell(message, Vec::new());
+            life.tell(message, descriptors);
         }
     }
 

@@ -35,6 +35,7 @@ use super::{
     shim_process::{ShimProcess, gone as shim_gone},
     signals::{Asked, Signals},
     spawn::{Launch, Spawner},
+    stacks::{Questions, Seen},
     strays::{Living, Strays},
     systemd::Systemd,
     watching::Watcher,
@@ -73,6 +74,8 @@ pub(super) struct Shell {
     pub(super) launch_failures: BTreeMap<WorkerId, String>,
     /// When workers are looked at for a heartbeat.
     pub(super) looks: Looks,
+    /// For what the threads of workers are doing.
+    pub(super) questions: Questions,
     pub(super) relay: RelayProcess,
     /// Whose requests wait for a slot of the relay that serves, and of which pool.
     pub(super) wanting: VecDeque<(PoolId, RelayNumber)>,
@@ -123,6 +126,7 @@ pub(super) struct Senders {
     turns: mpsc::Sender<(WorkerId, Turn)>,
     said: mpsc::Sender<(WorkerId, FromWorker)>,
     samples: mpsc::Sender<Vec<(WorkerId, Sample)>>,
+    threads: mpsc::Sender<Seen>,
 }
 
 /// Where the loop reads it.
@@ -133,6 +137,7 @@ pub(super) struct Inbox {
     turns: mpsc::Receiver<(WorkerId, Turn)>,
     said: mpsc::Receiver<(WorkerId, FromWorker)>,
     samples: mpsc::Receiver<Vec<(WorkerId, Sample)>>,
+    threads: mpsc::Receiver<Seen>,
 }
 
 /// Both ends.
@@ -140,10 +145,12 @@ pub(super) fn inbox(signals: Signals, admin: mpsc::Receiver<admin::Asked>) -> (S
     let (turns_in, turns) = mpsc::channel(STREAK as usize);
     let (said_in, said) = mpsc::channel(STREAK as usize);
     let (samples_in, samples) = mpsc::channel(1);
+    let (threads_in, threads) = mpsc::channel(1);
     let senders = Senders {
         turns: turns_in,
         said: said_in,
         samples: samples_in,
+        threads: threads_in,
     };
     let inbox = Inbox {
         signals,
@@ -151,6 +158,7 @@ pub(super) fn inbox(signals: Signals, admin: mpsc::Receiver<admin::Asked>) -> (S
         turns,
         said,
         samples,
+        threads,
     };
     (senders, inbox)
 }
@@ -195,7 +203,9 @@ impl Shell {
                 seen = watcher.next() => self.watcher.saw(&seen, self.clock.now()),
                 // 10. What workers take.
                 Some(samples) = inbox.samples.recv() => self.sampled(samples),
-                // 11. Time; after what happened, so that good news that came in time counts.
+                // 11. What their threads are doing.
+                Some(seen) = inbox.threads.recv() => self.threads_seen(seen),
+                // 12. Time; after what happened, so that good news that came in time counts.
                 () = until(self.clock, deadline) => {
                     streak = 0;
                     self.expire();
@@ -296,6 +306,7 @@ impl Shell {
     fn admin_asked(&mut self, asked: admin::Asked) {
         match asked.request.clone() {
             Request::Status => self.relay.ask_status(asked),
+            Request::Stacks { of } => self.stacks_asked(&of, asked),
             Request::Reload {
                 pool,
                 changed,
@@ -410,6 +421,11 @@ impl Senders {
             end.come().await;
             drop(turns.send((worker, Turn::Gone)).await);
         });
+    }
+
+    /// Where what their threads are doing is said.
+    pub(super) fn threads(&self) -> mpsc::Sender<Seen> {
+        self.threads.clone()
     }
 
     /// Follows a worker's process from its launch to its end.

@@ -30,6 +30,7 @@ impl Shell {
             FromRelay::WorkerAnswered(worker) => self.answered(worker),
             FromRelay::WorkerServed(worker) => self.served(worker),
             FromRelay::SampleWanted => self.sample_wanted(from),
+            FromRelay::StacksWanted(worker) => self.stacks_wanted(from, worker),
             FromRelay::MaximumRequestsReached(worker) => self.has_answered_many(worker),
             FromRelay::RequestTimedOut(worker) => {
                 self.tell_machine(Event::RequestTimedOut { worker });

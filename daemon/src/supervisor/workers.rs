@@ -270,6 +270,11 @@ impl Worker {
         self.keys.application.kind()
     }
 
+    /// Our adapter is in it.
+    pub(super) fn is_python(&self) -> bool {
+        matches!(self.keys.application, Application::Python { .. })
+    }
+
     /// Requests at a time; a service has none.
     pub(super) fn slots(&self) -> u32 {
         match self.kind() {

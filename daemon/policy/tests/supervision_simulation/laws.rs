@@ -191,22 +191,9 @@ impl Laws {
         self.prove_services(now);
         assert!(!self.finished, "nothing is done after the end: {action:?}");
         match *action {
-            Action::StartWorker {
-                pool,
-                worker,
-                generation,
-            } => self.start(pool, worker, generation, now),
-            Action::StartTemplate {
-                pool,
-                worker,
-                generation,
-            } => self.start_template(pool, worker, generation, now),
-            Action::ForkWorker {
-                pool,
-                worker,
-                generation,
-                template,
-            } => self.fork(pool, worker, generation, template, now),
+            Action::StartWorker { .. }
+            | Action::StartTemplate { .. }
+            | Action::ForkWorker { .. } => self.started(action, now),
             Action::MakeTemplate { worker } => self.make_template(worker, now),
             Action::OfferWorker { worker } => self.offer(worker, now),
             Action::RetireWorker { worker, cause } => self.retire(worker, cause, now),

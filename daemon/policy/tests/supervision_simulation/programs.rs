@@ -103,15 +103,20 @@ impl World {
             }
             return;
         }
+        self.serve(worker, ready, settings.preload);
+        if matches!(program, Program::Flaky) {
+            self.misbehave(worker);
+        }
+    }
+
+    /// It is ready after so many milliseconds.
+    fn serve(&mut self, worker: WorkerId, ready: u64, preload: bool) {
         let served = ready + self.below(5000);
         self.at(served, Coming::Word(Event::WorkerServed { worker }, worker));
-        if settings.preload && self.chance(2) {
+        if preload && self.chance(2) {
             let seasoned = Event::WorkerSeasoned { worker };
             let at = served + self.below(60_000);
             self.at(at, Coming::Word(seasoned, worker));
-        }
-        if matches!(program, Program::Flaky) {
-            self.misbehave(worker);
         }
         if !self.calm && self.chance(2) {
             let at = served + self.below(60_000);

@@ -287,29 +287,9 @@ impl World {
 
     fn affect(&mut self, action: &Action) {
         match *action {
-            Action::StartWorker {
-                pool,
-                worker,
-                generation,
-            } => self.begin(pool, worker, generation, Start::Worker),
-            Action::StartTemplate {
-                pool,
-                worker,
-                generation,
-            } => self.begin(pool, worker, generation, Start::Template),
-            Action::ForkWorker {
-                pool,
-                worker,
-                generation,
-                template,
-            } => {
-                if self.processes[&template].alive {
-                    self.begin(pool, worker, generation, Start::Worker);
-                } else {
-                    self.processes.insert(worker, Process::of_nobody(pool));
-                    self.later(50, Coming::Message(Event::LaunchFailed { worker }));
-                }
-            }
+            Action::StartWorker { .. }
+            | Action::StartTemplate { .. }
+            | Action::ForkWorker { .. } => self.start(action),
             Action::MakeTemplate { worker } => self.become_template(worker),
             Action::OfferWorker { worker } => self.rotate(worker, true),
             Action::RetireWorker { worker, .. } => {
@@ -355,6 +335,35 @@ impl World {
             | Action::ForgetPool { .. }
             | Action::DrainRelay
             | Action::Finish => {}
+        }
+    }
+
+    fn start(&mut self, action: &Action) {
+        match *action {
+            Action::StartWorker {
+                pool,
+                worker,
+                generation,
+            } => self.begin(pool, worker, generation, Start::Worker),
+            Action::StartTemplate {
+                pool,
+                worker,
+                generation,
+            } => self.begin(pool, worker, generation, Start::Template),
+            Action::ForkWorker {
+                pool,
+                worker,
+                generation,
+                template,
+            } => {
+                if self.processes[&template].alive {
+                    self.begin(pool, worker, generation, Start::Worker);
+                } else {
+                    self.processes.insert(worker, Process::of_nobody(pool));
+                    self.later(50, Coming::Message(Event::LaunchFailed { worker }));
+                }
+            }
+            _ => {}
         }
     }
 

@@ -27,6 +27,7 @@ fn every_message_of_the_relay_survives_the_wire() {
         FromRelay::PoolDrained(PoolId(u32::MAX)),
         FromRelay::WorkerProbed(worker),
         FromRelay::SampleWanted,
+        FromRelay::StacksWanted(worker),
     ] {
         assert_eq!(FromRelay::decode(&message.encode()), Some(message));
     }

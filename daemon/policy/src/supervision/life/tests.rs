@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
+use crate::Limit;
 use crate::{Backoff, supervision::Scale};
 
 /// What each event does in each state: the effect, the state after it, the actions. `-`: nothing at all.

@@ -1,6 +1,6 @@
 //! Templates: of a generation there is one at a time, and workers are forked of it alone.
 
-use stockade_policy::supervision::{Snapshot, WorkerState};
+use stockade_policy::supervision::{Action, Snapshot, WorkerState};
 use stockade_policy::{Generation, PoolId, Time, WorkerId};
 
 use super::{
@@ -9,6 +9,29 @@ use super::{
 };
 
 impl Laws {
+    /// Something is started.
+    pub(super) fn started(&mut self, action: &Action, now: Time) {
+        match *action {
+            Action::StartWorker {
+                pool,
+                worker,
+                generation,
+            } => self.start(pool, worker, generation, now),
+            Action::StartTemplate {
+                pool,
+                worker,
+                generation,
+            } => self.start_template(pool, worker, generation, now),
+            Action::ForkWorker {
+                pool,
+                worker,
+                generation,
+                template,
+            } => self.fork(pool, worker, generation, template, now),
+            _ => {}
+        }
+    }
+
     pub(super) fn start_template(
         &mut self,
         id: PoolId,
