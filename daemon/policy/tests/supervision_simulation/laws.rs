@@ -71,7 +71,6 @@ impl Laws {
 
     /// Before the machine is told.
     pub(crate) fn happened(&mut self, event: &Event, now: Time, before: &Snapshot) {
-        self.prove_services(now);
         match event {
             Event::PoolAdded { .. }
             | Event::PoolChanged { .. }
@@ -188,7 +187,6 @@ impl Laws {
     /// `after`: as the machine stands after the event.
     pub(crate) fn done(&mut self, action: &Action, now: Time, after: &Snapshot) {
         self.follow(after);
-        self.prove_services(now);
         assert!(!self.finished, "nothing is done after the end: {action:?}");
         match *action {
             Action::StartWorker { .. }

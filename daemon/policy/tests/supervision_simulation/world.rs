@@ -228,6 +228,7 @@ impl World {
             if !due && !self.chance(10) {
                 return;
             }
+            self.laws.prove_services(self.now);
             self.machine.handle_timeout(self.now);
             if let Some(copy) = &mut self.copy {
                 copy.handle_timeout(self.now);

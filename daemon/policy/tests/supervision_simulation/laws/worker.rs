@@ -156,8 +156,8 @@ impl Worker {
 }
 
 impl Laws {
-    /// A service has shown all that it can when it has been ready for long.
-    pub(super) fn prove_services(&mut self, now: Time) {
+    /// Time is told: a service has shown all that it can when it has been ready for long.
+    pub(crate) fn prove_services(&mut self, now: Time) {
         for worker in self.workers.values_mut() {
             if !worker.served && worker.is_steady(now) {
                 worker.served = true;
