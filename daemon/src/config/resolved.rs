@@ -187,6 +187,14 @@ pub struct Renewal {
     pub probe: Option<String>,
 }
 
+impl Renewal {
+    /// Sources are watched: who waits for an answer is who wrote them.
+    #[must_use]
+    pub fn development(&self) -> bool {
+        !self.watch.is_empty()
+    }
+}
+
 /// `[pool.NAME.scale]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scale {
