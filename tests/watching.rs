@@ -244,6 +244,64 @@ fn a_developer_is_shown_why_the_application_does_not_start() {
 }
 
 #[test]
+fn a_developer_is_shown_the_exception() {
+    let gevent = tools::python_environment("gevent");
+    let (wsgi, asgi) = ("app:application", "app:asynchronous");
+    for (keys, python) in [
+        (format!("wsgi = {wsgi:?}"), tools::python()),
+        (format!("asgi = {asgi:?}"), tools::python()),
+        (format!("wsgi = {wsgi:?}\nconcurrency = \"gevent\""), gevent),
+    ] {
+        let site = Site::new();
+        let source = "def application(environ, start_response):\n    raise ValueError('<b>on purpose')\n\nasync def asynchronous(scope, receive, send):\n    application(scope, send)\n";
+        let folder = site.path().to_owned();
+        write(&folder, "app.py", source);
+        let python = site.reachable(&python);
+        let keys =
+            format!("{keys}\npython-home = {python:?}\npython-path = [{folder:?}]\nprocesses = 1");
+        let watched = Pool::new(&format!(
+            "{keys}\n[pool.app.reload]\nwatch = [\"{}/*.py\"]",
+            folder.display()
+        ));
+        let stockade = Stockade::ready(site, &[watched]);
+        let nginx = Nginx::start(&stockade.socket("app"), &Hosting::default());
+        let mut client = nginx.client();
+        let page = client.send(Request::new("GET", "/").header("Accept", "text/html"));
+        let kind = page.header("Content-Type");
+        assert_eq!(
+            (page.status, kind),
+            (500, Some("text/html; charset=utf-8")),
+            "{keys}"
+        );
+        let text = page.text();
+        assert!(
+            text.contains("exception in GET /</p>")
+                && text.contains("ValueError: &lt;b&gt;on purpose</pre>"),
+            "{keys}: {text}"
+        );
+        let text = client.get("/").text();
+        assert!(
+            text.contains("line 2, in application")
+                && text.ends_with("ValueError: <b>on purpose\n"),
+            "{keys}: {text}"
+        );
+
+        // without sources that are watched the clients are others
+        stockade.configure(&[Pool::new(&keys)]);
+        let (code, _, error) = stockade.ask(&["reload", "--changed", "--wait"]);
+        assert_eq!(code, Some(0), "{error}");
+        let page = client.send(Request::new("GET", "/").header("Accept", "text/html"));
+        let text = page.text();
+        assert!(
+            page.status == 500
+                && text.starts_with("Internal Server Error\nRequest: ")
+                && !text.contains("purpose"),
+            "{keys}: {text}"
+        );
+    }
+}
+
+#[test]
 fn strangers_are_not_shown_why_the_application_does_not_start() {
     let site = Site::new();
     site.write("app.py", "raise ValueError('a mistake at import')\n");

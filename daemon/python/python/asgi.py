@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
 class Request:
     """What the application calls `receive` and `send`."""
 
-    __slots__ = ("connection", "scope", "arriving", "complete", "gone", "news")
+    __slots__ = ("connection", "scope", "arriving", "complete", "gone", "news", "told")
 
     def __init__(self, connection, scope):
         self.connection = connection
@@ -135,6 +135,8 @@ class Request:
         self.arriving = True
         self.complete = False
         self.gone = False
+        # what a developer is told of its failure
+        self.told = None
         self.news = None
 
     async def receive(self):
@@ -188,10 +190,7 @@ class Request:
         if codec.sent:
             codec.cut()
         else:
-            text = "Internal Server Error\n"
-            if self.name():
-                text += "Request: %s\n" % self.name()
-            codec.fail(text)
+            codec.fail(self.name(), self.told)
         self.wake()
         self.connection.ended()
 
@@ -217,13 +216,15 @@ class Request:
         line = name_in_reports(what, self.name(), self.connection.worker.pool, self.scope["method"], self.scope["path"])
         # without this module's frame
         frames = error and (error.__traceback__.tb_next or error.__traceback__)
-        report(line, error, frames)
+        text = report(line, error, frames)
+        if self.connection.worker.development:
+            self.told = text
 
 
 class Worker:
     """The application, its connections and tasks, and the end of them."""
 
-    def __init__(self, application, scopes, listener, supervisor, connections, patience):
+    def __init__(self, application, scopes, listener, supervisor, connections, patience, development):
         self.application = application
         self.scopes = scopes
         # its number
@@ -232,6 +233,8 @@ class Worker:
         self.connections = connections
         # seconds from the stop-signal until KILL; None: as long as it takes
         self.patience = patience
+        # sources are watched: clients are told of exceptions
+        self.development = development
         self.pool = os.environ.get("STOCKADE_POOL")
         self.loop = None
         self.open = set()
@@ -397,9 +400,9 @@ def loop_factory():
     return uvloop.new_event_loop()
 
 
-def serve(application, scopes, listener, supervisor, connections, patience):
+def serve(application, scopes, listener, supervisor, connections, patience, development):
     """Runs the worker; its exit status."""
-    worker = Worker(application, scopes, listener, supervisor, connections, patience)
+    worker = Worker(application, scopes, listener, supervisor, connections, patience, development)
     loop = loop_factory()
     asyncio.set_event_loop(loop)
     try:

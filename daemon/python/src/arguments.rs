@@ -1,5 +1,5 @@
 //! The adapter's arguments: words `key=value`, named after the pool's keys (`wsgi`, `threads`, `mount`, `interrupt-timeout`,
-//! `deadlock-timeout`, `display-name`, `script-user`, `script-group`, `python-path`, the last as often as there are entries). The
+//! `deadlock-timeout`, `display-name`, `script-user`, `script-group`, `watch`, `python-path`, the last as often as there are entries). The
 //! launcher writes them (`launch/python.rs` of the daemon).
 
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(crate) struct Arguments {
     pub(crate) script_user: Option<u32>,
     /// `script-group`, a number.
     pub(crate) script_group: Option<u32>,
+    /// `watch`: sources are watched, and clients are told of exceptions.
+    pub(crate) development: bool,
 }
 
 impl Arguments {
@@ -44,6 +46,7 @@ impl Arguments {
         let mut shutdown_timeout = 0;
         let mut mount = String::new();
         let mut interrupts = false;
+        let mut development = false;
         let mut deadlock_timeout = None;
         let mut python_path = Vec::new();
         let mut display_name = None;
@@ -60,6 +63,7 @@ impl Arguments {
                 Some(("display-name", title)) => display_name = Some(title.to_owned()),
                 Some(("script-user", number)) => script_user = Some(owner(&word, number)?),
                 Some(("script-group", number)) => script_group = Some(owner(&word, number)?),
+                Some(("watch", _)) => development = true,
                 Some(("interrupt-timeout", _)) => interrupts = true,
                 Some(("deadlock-timeout", number)) => {
                     let milliseconds = number.parse().map_err(|_| {
@@ -89,6 +93,7 @@ impl Arguments {
             display_name,
             script_user,
             script_group,
+            development,
         })
     }
 }

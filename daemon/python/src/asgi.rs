@@ -39,6 +39,7 @@ pub(crate) fn serve(
             supervisor,
             arguments.slots,
             patience,
+            arguments.development,
         ))?
         .extract()
 }

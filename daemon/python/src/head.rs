@@ -52,9 +52,10 @@ impl Head {
     }
 
     /// The head of the adapter's own answer when the application failed.
-    pub(crate) fn internal_server_error() -> Self {
+    pub(crate) fn internal_server_error(kind: &str) -> Self {
         Self {
-            lines: b"Status: 500 Internal Server Error\r\nContent-Type: text/plain\r\n".to_vec(),
+            lines: format!("Status: 500 Internal Server Error\r\nContent-Type: {kind}\r\n")
+                .into_bytes(),
             length: None,
             status: 500,
         }

@@ -40,6 +40,7 @@ pub(crate) fn serve(
             given_away(listener),
             supervisor,
             arguments.slots,
+            arguments.development,
         ))?
         .extract()
 }

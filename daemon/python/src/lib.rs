@@ -25,6 +25,7 @@ mod hub;
 mod input;
 mod interrupt;
 mod loops;
+mod page;
 mod reply;
 mod report;
 mod response;

@@ -57,7 +57,11 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
         c"<stockade report.py>",
         c"stockade_python.report",
     )?;
-    let report = Report::new(report.getattr("write")?.unbind(), pool);
+    let report = Report::new(
+        report.getattr("write")?.unbind(),
+        pool,
+        arguments.development,
+    );
     let listener = take_listener().map_err(|error| failed("take the listening socket", &error))?;
     set_title(py, &arguments, &report);
     let hub = match &arguments.hub {
