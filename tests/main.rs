@@ -26,6 +26,7 @@ mod descriptors;
 mod django;
 mod faults;
 mod filter;
+mod flask;
 mod floods;
 mod greenlets;
 mod hangs;

@@ -187,22 +187,71 @@ fn an_application_that_does_not_start_ends_the_command_with_its_own_words() {
             "there is no module helo; did you mean hello?",
         ),
     ] {
+        does_not_start(name, text, target, words);
+    }
+}
+
+#[test]
+fn what_is_no_application_or_ends_the_import_is_told_with_the_remedy() {
+    for (name, text, target, words) in [
+        (
+            "shop.py",
+            "def create_app(): pass\n",
+            "shop:create_app",
+            "create_app takes no (environ, start_response): if it makes the application, write `shop:create_app()`",
+        ),
+        (
+            "shop.py",
+            "def create_app(): pass\n",
+            "shop:app",
+            "shop has no app; if create_app makes it, write `shop:create_app()`",
+        ),
+        (
+            "shop.py",
+            "def create_app(): raise KeyError('SECRET')\n",
+            "shop:create_app()",
+            "create_app() failed",
+        ),
+        (
+            "ends.py",
+            "import sys\nsys.exit()\n",
+            "ends.py",
+            "ends the process when it is imported",
+        ),
+    ] {
+        does_not_start(name, text, target, words);
+    }
+}
+
+/// `stockade run` ends, and says so.
+fn does_not_start(name: &str, text: &str, target: &str, words: &str) {
+    let site = Site::new();
+    site.write(name, text);
+    let mut running = Running::start(site, &[target, PORT[0], PORT[1]]);
+    assert_eq!(
+        running.wait_exit().code(),
+        Some(1),
+        "{}",
+        running.log.text()
+    );
+    running.log.wait(&["stderr", words]);
+    running.log.wait(&["the application did not start"]);
+    // one worker has tried, not each of them
+    let tries = running.log.matching(&["stderr: could not load"]);
+    assert_eq!(tries.len(), 1, "{}", running.log.text());
+    // whose record does not get lost in the end of the daemon
+    running.log.wait(&["gone after", "its last line: "]);
+}
+
+#[test]
+fn an_application_may_be_made_by_a_function() {
+    let made = "def create_app():\n    from hello import application\n    return application\n";
+    for target in ["shop:create_app()", "shop.py:create_app()"] {
         let site = Site::new();
-        site.write(name, text);
-        let mut running = Running::start(site, &[target, PORT[0], PORT[1]]);
-        assert_eq!(
-            running.wait_exit().code(),
-            Some(1),
-            "{}",
-            running.log.text()
-        );
-        running.log.wait(&["stderr", words]);
-        running.log.wait(&["the application did not start"]);
-        // one worker has tried, not each of them
-        let tries = running.log.matching(&["stderr: could not load"]);
-        assert_eq!(tries.len(), 1, "{}", running.log.text());
-        // whose record does not get lost in the end of the daemon
-        running.log.wait(&["gone after", "its last line: "]);
+        site.write("hello.py", HELLO);
+        site.write("shop.py", made);
+        let running = Running::start(site, &[target, PORT[0], PORT[1]]);
+        assert_eq!(running.client().get("/").text(), "hello from /", "{target}");
     }
 }
 

@@ -8,9 +8,10 @@ use std::{
 
 use crate::support::{
     deadline::wait_for,
+    http::{Address, Client, Request},
     load::Load,
     nginx::{Hosting, Nginx},
-    running::Running,
+    running::{Running, address},
     site::Site,
     stockade::{Pool, Stockade},
     tools,
@@ -190,6 +191,133 @@ fn a_reload_that_fails_says_what_the_worker_wrote() {
     stockade.configure(&[missing]);
     let (code, _, error) = stockade.ask(&["reload", "--wait"]);
     assert_eq!(code, Some(1), "{error}");
+}
+
+#[test]
+fn a_developer_is_shown_why_the_application_does_not_start() {
+    let site = Site::new();
+    let broken = "raise ValueError('<b>a mistake</b> at import')\n";
+    site.write("app.py", broken);
+    let words = [
+        "app:application",
+        "--reload",
+        "--processes",
+        "1",
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let running = Running::start(site, &words);
+    running.log.wait(&["pool app: failing"]);
+    let mut client = Client::new(Address::Tcp(address(&running.log)));
+    let page = wait_for("the page with what the worker wrote", || {
+        let page = client.send(Request::new("GET", "/").header("Accept", "text/html,*/*"));
+        page.text().contains("a mistake").then_some(page)
+    });
+    assert_eq!(page.status, 503);
+    assert_eq!(
+        page.header("Content-Type"),
+        Some("text/html; charset=utf-8")
+    );
+    let text = page.text();
+    assert!(
+        text.contains("ValueError: &lt;b&gt;a mistake&lt;/b&gt; at import")
+            && text.contains("app.py&quot;, line 1")
+            && text.contains("gone after"),
+        "{text}"
+    );
+    let plain = client.get("/");
+    assert_eq!(
+        plain.header("Content-Type"),
+        Some("text/plain; charset=utf-8")
+    );
+    assert!(
+        plain
+            .text()
+            .contains("\nValueError: <b>a mistake</b> at import\n"),
+        "{}",
+        plain.text()
+    );
+    write(running.site.path(), "app.py", &application("mended"));
+    wait_for("the application that was mended", || {
+        (client.get("/").text() == "mended").then_some(())
+    });
+}
+
+#[test]
+fn a_developer_is_shown_the_exception() {
+    let gevent = tools::python_environment("gevent");
+    let (wsgi, asgi) = ("app:application", "app:asynchronous");
+    for (keys, python) in [
+        (format!("wsgi = {wsgi:?}"), tools::python()),
+        (format!("asgi = {asgi:?}"), tools::python()),
+        (format!("wsgi = {wsgi:?}\nconcurrency = \"gevent\""), gevent),
+    ] {
+        let site = Site::new();
+        let source = "def application(environ, start_response):\n    raise ValueError('<b>on purpose')\n\nasync def asynchronous(scope, receive, send):\n    application(scope, send)\n";
+        let folder = site.path().to_owned();
+        write(&folder, "app.py", source);
+        let python = site.reachable(&python);
+        let keys =
+            format!("{keys}\npython-home = {python:?}\npython-path = [{folder:?}]\nprocesses = 1");
+        let watched = Pool::new(&format!(
+            "{keys}\n[pool.app.reload]\nwatch = [\"{}/*.py\"]",
+            folder.display()
+        ));
+        let stockade = Stockade::ready(site, &[watched]);
+        let nginx = Nginx::start(&stockade.socket("app"), &Hosting::default());
+        let mut client = nginx.client();
+        let page = client.send(Request::new("GET", "/").header("Accept", "text/html"));
+        let kind = page.header("Content-Type");
+        assert_eq!(
+            (page.status, kind),
+            (500, Some("text/html; charset=utf-8")),
+            "{keys}"
+        );
+        let text = page.text();
+        assert!(
+            text.contains("exception in GET /</p>")
+                && text.contains("ValueError: &lt;b&gt;on purpose</pre>"),
+            "{keys}: {text}"
+        );
+        let text = client.get("/").text();
+        assert!(
+            text.contains("line 2, in application")
+                && text.ends_with("ValueError: <b>on purpose\n"),
+            "{keys}: {text}"
+        );
+
+        // without sources that are watched the clients are others
+        stockade.configure(&[Pool::new(&keys)]);
+        let (code, _, error) = stockade.ask(&["reload", "--changed", "--wait"]);
+        assert_eq!(code, Some(0), "{error}");
+        let page = client.send(Request::new("GET", "/").header("Accept", "text/html"));
+        let text = page.text();
+        assert!(
+            page.status == 500
+                && text.starts_with("Internal Server Error\nRequest: ")
+                && !text.contains("purpose"),
+            "{keys}: {text}"
+        );
+    }
+}
+
+#[test]
+fn strangers_are_not_shown_why_the_application_does_not_start() {
+    let site = Site::new();
+    site.write("app.py", "raise ValueError('a mistake at import')\n");
+    let keys = format!(
+        "wsgi = \"app:application\"\npython-home = {:?}\npython-path = [{:?}]\nprocesses = 1",
+        tools::python(),
+        site.path()
+    );
+    let stockade = Stockade::serve(site, &[Pool::new(&keys)]);
+    stockade
+        .log
+        .wait(&["its last line: ValueError: a mistake at import"]);
+    stockade.log.wait(&["pool app: failing"]);
+    let answer = stockade.connect().get("");
+    assert_eq!(answer.status(), 503);
+    assert!(!answer.body().contains("mistake"), "{}", answer.body());
 }
 
 #[test]

@@ -43,8 +43,9 @@ class ResponseTest(WorkerTest):
 
     def test_statuses(self):
         self.assertEqual(self.ask("/status", QUERY_STRING="418 I'm a teapot").status, "418 I'm a teapot")
-        for bad in ("20 OK", "abc", "200OK", "", "099 Low"):
+        for bad in ("20 OK", "abc", "200OK", "", "099 Low", "100 Continue", "101 Switching Protocols"):
             self.assertEqual(self.ask("/status", QUERY_STRING=bad).status, "500 Internal Server Error", bad)
+        self.assertLogged("its number from 200 on, not \"101 Switching Protocols\"")
 
     def test_responses_without_a_body(self):
         for status in ("204 No Content", "304 Not Modified"):

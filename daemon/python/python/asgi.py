@@ -132,7 +132,7 @@ class Connection(asyncio.Protocol):
 class Request:
     """What the application calls `receive` and `send`."""
 
-    __slots__ = ("connection", "scope", "begun", "arriving", "complete", "gone", "news", "status")
+    __slots__ = ("connection", "scope", "begun", "arriving", "complete", "gone", "news", "status", "told")
 
     def __init__(self, connection, scope):
         self.connection = connection
@@ -141,6 +141,8 @@ class Request:
         self.arriving = True
         self.complete = False
         self.gone = False
+        # what a developer is told of its failure
+        self.told = None
         self.news = None
         # what the response began with
         self.status = None
@@ -197,11 +199,8 @@ class Request:
         if codec.sent:
             codec.cut()
         else:
-            text = "Internal Server Error\n"
-            if self.name():
-                text += "Request: %s\n" % self.name()
             self.status = 500
-            codec.fail(text)
+            codec.fail(self.name(), self.told)
         self.wake()
         self.connection.ended()
 
@@ -227,7 +226,9 @@ class Request:
         line = name_in_reports(what, self.name(), self.connection.worker.pool, self.scope["method"], self.scope["path"])
         # without this module's frame
         frames = error and (error.__traceback__.tb_next or error.__traceback__)
-        report(line, error, frames)
+        text = report(line, error, frames)
+        if self.connection.worker.development:
+            self.told = text
 
 
 class WarmUp:
@@ -255,7 +256,7 @@ class WarmUp:
 class Worker:
     """The application, its connections and tasks, and the end of them."""
 
-    def __init__(self, application, scopes, listener, supervisor, connections, patience, requests):
+    def __init__(self, application, scopes, listener, supervisor, connections, patience, requests, development):
         self.application = application
         self.scopes = scopes
         # its number
@@ -266,6 +267,8 @@ class Worker:
         self.patience = patience
         # `warm-up`: URLs and their scopes
         self.requests = requests
+        # sources are watched: clients are told of exceptions
+        self.development = development
         self.pool = os.environ.get("STOCKADE_POOL")
         self.loop = None
         self.open = set()
@@ -476,10 +479,10 @@ def loop_factory():
     return uvloop.new_event_loop()
 
 
-def serve(application, scopes, listener, supervisor, connections, patience, requests):
+def serve(application, scopes, listener, supervisor, connections, patience, requests, development):
     """Runs the worker; its exit status."""
     global serving
-    serving = worker = Worker(application, scopes, listener, supervisor, connections, patience, requests)
+    serving = worker = Worker(application, scopes, listener, supervisor, connections, patience, requests, development)
     loop = loop_factory()
     asyncio.set_event_loop(loop)
     try:

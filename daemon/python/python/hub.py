@@ -147,15 +147,16 @@ class Connection:
                 stockade._begin(seat)
             self.run(environ)
         except BaseException as error:
+            told = None
             # that the client left is no fault of the application
             if not (self.gone and isinstance(error, OSError)):
-                self.say(environ, "exception", error)
+                told = self.say(environ, "exception", error)
                 if watched:
                     stockade._raised(seat, error)
             status = exit_status(error)
             if status is not None:
                 self.worker.stop(status, "exit-code")
-            self.fail(environ)
+            self.fail(environ, told if self.worker.development else None)
         finally:
             if watched:
                 stockade._end(seat, self.status)
@@ -203,7 +204,7 @@ class Connection:
             if close is not None:
                 close()
 
-    def fail(self, environ):
+    def fail(self, environ, told):
         """The application did not complete its response."""
         codec = self.codec
         if codec.complete:
@@ -211,9 +212,8 @@ class Connection:
         if codec.sent or self.gone:
             codec.cut()
         else:
-            request = environ.get("REQUEST_ID")
             self.status = 500
-            codec.fail("Internal Server Error\n" + ("Request: %s\n" % request if request else ""))
+            codec.fail(environ.get("REQUEST_ID"), told)
 
     def say(self, environ, fault, error=None):
         path = environ.get("PATH_INFO") or environ.get("SCRIPT_NAME", "")
@@ -224,17 +224,19 @@ class Connection:
         frames = error and error.__traceback__
         while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename == __file__:
             frames = frames.tb_next
-        report(line, error, frames)
+        return report(line, error, frames)
 
 
 class Worker:
-    def __init__(self, application, environs, listener, supervisor, connections):
+    def __init__(self, application, environs, listener, supervisor, connections, development):
         self.application = application
         self.environs = environs
         # its number
         self.listener = listener
         self.supervisor = supervisor
         self.connections = connections
+        # sources are watched: clients are told of exceptions
+        self.development = development
         self.pool = os.environ.get("STOCKADE_POOL")
         self.open = set()
         self.running = 0
@@ -321,6 +323,6 @@ def start(target, *arguments):
     threading.Thread(target=target, args=arguments, daemon=True).start()
 
 
-def serve(application, environs, listener, supervisor, connections):
+def serve(application, environs, listener, supervisor, connections, development):
     """Runs the worker; its exit status."""
-    return Worker(application, environs, listener, supervisor, connections).main()
+    return Worker(application, environs, listener, supervisor, connections, development).main()

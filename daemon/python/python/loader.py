@@ -17,6 +17,7 @@ from types import FunctionType, MethodType
 DEFAULT_CALLABLE = "application"
 IMPORT_FAILED = 3
 NO_CALLABLE = 4
+CO_VARARGS = 0x04
 CO_COROUTINE = 0x80
 OWN_REMEDY = (
     "remedy: correct the name, or name the folder it is in (python-path or home in the pool; `stockade run` looks in the"
@@ -146,7 +147,8 @@ async def refuse_asgi(scope, receive, send):
 def find_callable(module, location, name, target, asgi):
     script = os.path.isabs(location)
     found, holder = module, os.path.basename(location) if script else location
-    for part in name.split("."):
+    made = name.endswith("()")
+    for part in name.removesuffix("()").split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
@@ -154,9 +156,14 @@ def find_callable(module, location, name, target, asgi):
             hint = "; did you mean %s?" % close[0] if close else others(module, location)
             fail(NO_CALLABLE, target, "%s has no %s%s" % (holder, part, hint))
         holder = part
+    if made and callable(found):
+        found = make(found, name, target)
     if not callable(found):
         kind = type(found).__name__
         fail(NO_CALLABLE, target, "%s is not callable: it is of type %s%s" % (name, kind, others(module, location)))
+    if takes_too_few(found, asgi):
+        reason = "%s takes no %s: if it makes the application, write `%s:%s()`"
+        fail(NO_CALLABLE, target, reason % (name, "(scope, receive, send)" if asgi else "(environ, start_response)", location, name))
     if is_async(found) and not asgi:
         reason = "%s is asynchronous, as ASGI applications are: name it with `asgi` instead of `wsgi`%s"
         fail(NO_CALLABLE, target, reason % (name, " (`stockade run --asgi`)"))
@@ -164,6 +171,21 @@ def find_callable(module, location, name, target, asgi):
         reason = "%s takes (environ, start_response), as WSGI applications do: name it with `wsgi` instead of `asgi`%s"
         fail(NO_CALLABLE, target, reason % (name, " (`stockade run` without --asgi)"))
     return found
+
+
+def make(factory, name, target):
+    """The application that a function makes."""
+    try:
+        return factory()
+    except BaseException as error:
+        fail(IMPORT_FAILED, target, "%s failed" % name, cut(error))
+
+
+def takes_too_few(found, asgi):
+    """A function that cannot be called as an application, like one that makes it. Not asked of `inspect` either."""
+    if not isinstance(found, FunctionType) or found.__code__.co_flags & CO_VARARGS:
+        return False
+    return found.__code__.co_argcount < (1 if asgi else 2) and not is_async(found)
 
 
 def is_async(found):
@@ -175,12 +197,15 @@ def is_async(found):
 def others(module, location):
     """What to do when the callable is not there: those that the module has, as they are to be written."""
     names = [name for name, value in vars(module).items() if not name.startswith("_") and may_be_meant(value, module)]
-    if not names:
-        return ": define it, or name another callable, after a colon"
     # a .wsgi file without a folder and with a callable is taken for a module
     if os.path.dirname(location) == os.getcwd():
         location = os.path.basename(location)
         location = "./" + location if location.endswith(".wsgi") else location
+    if not names:
+        makers = [name for name in ("create_app", "make_app", "build_app") if callable(getattr(module, name, None))]
+        if makers:
+            return "; if %s makes it, write `%s:%s()`" % (makers[0], location, makers[0])
+        return ": define it, or name another callable, after a colon"
     written = " or ".join("`%s:%s`" % (location, name) for name in names[:3])
     there = "is the callable" if len(names) == 1 else "are the callables"
     return "; there %s %s: write %s" % (there, ", ".join(names[:3]), written)
@@ -212,6 +237,8 @@ def fail_import(error, target):
     details = cut(error)
     if isinstance(error, ModuleNotFoundError):
         details += where() + remedy(error.name)
+    if isinstance(error, SystemExit):
+        details += "remedy: it ends the process when it is imported: put that behind `if __name__ == \"__main__\":`\n"
     fail(IMPORT_FAILED, target, "its import failed", details + denied(error))
 
 

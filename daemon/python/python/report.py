@@ -1,4 +1,4 @@
-"""Writes the adapter's reports to standard error, each in one write."""
+"""Writes the adapter's reports to standard error, each in one write, and returns their text."""
 
 import sys
 import traceback
@@ -10,3 +10,4 @@ def write(line, error, frames):
         text += "".join(traceback.format_exception(type(error), error, frames))
     sys.stderr.write(text)
     sys.stderr.flush()
+    return text

@@ -1,5 +1,5 @@
 //! The adapter's arguments: words `key=value`, named after the pool's keys (`wsgi`, `threads`, `mount`, `interrupt-timeout`,
-//! `deadlock-timeout`, `preload=template`, `warm-up`, `display-name`, `script-user`, `script-group`, `python-path`, the last as often as there are entries). The
+//! `deadlock-timeout`, `preload=template`, `warm-up`, `display-name`, `script-user`, `script-group`, `watch`, `python-path`, the last as often as there are entries). The
 //! launcher writes them (`launch/python.rs` of the daemon).
 
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub(crate) struct Arguments {
     pub(crate) script_user: Option<u32>,
     /// `script-group`, a number.
     pub(crate) script_group: Option<u32>,
+    /// `watch`: sources are watched, and clients are told of exceptions.
+    pub(crate) development: bool,
 }
 
 impl Arguments {
@@ -48,6 +50,7 @@ impl Arguments {
         let mut shutdown_timeout = 0;
         let mut mount = String::new();
         let mut interrupts = false;
+        let mut development = false;
         let mut deadlock_timeout = None;
         let mut template = false;
         let mut warm_up = Vec::new();
@@ -68,6 +71,7 @@ impl Arguments {
                 Some(("display-name", title)) => display_name = Some(title.to_owned()),
                 Some(("script-user", number)) => script_user = Some(owner(&word, number)?),
                 Some(("script-group", number)) => script_group = Some(owner(&word, number)?),
+                Some(("watch", _)) => development = true,
                 Some(("interrupt-timeout", _)) => interrupts = true,
                 Some(("deadlock-timeout", number)) => {
                     let milliseconds = number.parse().map_err(|_| {
@@ -99,6 +103,7 @@ impl Arguments {
             display_name,
             script_user,
             script_group,
+            development,
         })
     }
 }

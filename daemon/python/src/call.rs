@@ -17,6 +17,7 @@ use crate::{
     input::Input,
     interrupt::{Interrupts, RequestTimeout},
     module::{Module, Seat},
+    page,
     reply::Sink as _,
     report::{Report, RequestName},
     response::{StartResponse, as_block, wrong_type},
@@ -236,14 +237,14 @@ impl Worker {
         match (sent, closed) {
             // the response is complete all the same
             (Ok(()), Err(error)) => {
-                self.report
-                    .exception(&RequestName::of(parameters), &error, py);
+                let name = RequestName::of(parameters);
+                drop(self.report.exception(&name, &error, py));
                 self.end_if_asked(py, &error);
                 Ok(())
             }
             (Err(fault), Err(error)) => {
-                self.report
-                    .exception(&RequestName::of(parameters), &error, py);
+                let name = RequestName::of(parameters);
+                drop(self.report.exception(&name, &error, py));
                 Err(fault)
             }
             (sent, Ok(())) => sent,
@@ -273,23 +274,26 @@ impl Worker {
             let mut state = exchange.lock(py);
             (state.reply().sent(), state.gone())
         };
-        match fault {
+        let told = match fault {
             // that the client left is no fault of the application
-            Fault::Raised(error) if gone && error.is_instance_of::<PyOSError>(py) => {}
-            Fault::Gone(_) => {}
+            Fault::Raised(error) if gone && error.is_instance_of::<PyOSError>(py) => None,
+            Fault::Gone(_) => None,
             Fault::Raised(error) => {
-                self.report.exception(&name, error, py);
+                let told = self.report.exception(&name, error, py);
                 self.end_if_asked(py, error);
+                told
             }
             Fault::Short(owed) => {
                 let line = format!(
                     "the response's body ended {owed} bytes before its Content-Length, the response is cut"
                 );
                 self.report.response(&name, &line, py);
+                None
             }
-        }
+        };
         let mut state = exchange.lock(py);
-        if !sent && !gone && send_error(&mut state, &name).is_ok() {
+        let (head, body) = page::failure(name.id.as_deref(), told.as_deref(), parameters);
+        if !sent && !gone && send_error(&mut state, head, &body).is_ok() {
             return;
         }
         state.cut();
@@ -345,7 +349,7 @@ impl Worker {
                 b"Status: 404 Not Found\r\nContent-Type: text/plain\r\n\r\nNot Found\n"
             }
             EnvironError::Python(error) => {
-                self.report.exception(&name, error, py);
+                drop(self.report.exception(&name, error, py));
                 b"Status: 500 Internal Server Error\r\nContent-Type: text/plain\r\n\r\nInternal Server Error\n"
             }
         };
@@ -411,14 +415,12 @@ fn send_each(
 }
 
 /// The answer to a request whose application failed before the head was sent.
-fn send_error(exchange: &mut crate::exchange::Exchange, name: &RequestName) -> Result<(), Fault> {
-    let mut body = String::from("Internal Server Error\n");
-    if let Some(id) = &name.id {
-        body.push_str("Request: ");
-        body.push_str(id);
-        body.push('\n');
-    }
-    exchange.reply().restart(Head::internal_server_error());
+fn send_error(
+    exchange: &mut crate::exchange::Exchange,
+    head: Head,
+    body: &str,
+) -> Result<(), Fault> {
+    exchange.reply().restart(head);
     exchange.reply().announce(body.len() as u64);
     exchange.block(body.as_bytes())?;
     exchange.complete()

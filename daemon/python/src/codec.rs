@@ -9,6 +9,7 @@ use pyo3::{
 use crate::{
     environ::{EnvironError, Environs},
     head::Head,
+    page,
     reply::{Reply, ReplyError, Sink},
     response::{as_block, checked, wrong_type},
     scopes::Scopes,
@@ -177,9 +178,10 @@ impl Codec {
     }
 
     /// The adapter's own answer, instead of what the application began.
-    fn fail(&mut self, text: &str) -> PyResult<()> {
-        self.reply.restart(Head::internal_server_error());
-        self.finish(text)
+    fn fail(&mut self, request: Option<&str>, told: Option<&str>) -> PyResult<()> {
+        let (head, body) = page::failure(request, told, &self.wire.request.parameters);
+        self.reply.restart(head);
+        self.finish(&body)
     }
 
     /// The response cannot be ended: the connection is to be closed behind what waits to be written.

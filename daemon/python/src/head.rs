@@ -34,7 +34,8 @@ impl Head {
             .get(..3)
             .filter(|code| code.bytes().all(|digit| digit.is_ascii_digit()))
             .and_then(|code| code.parse().ok())
-            .filter(|code| (100..1000).contains(code))
+            // one below 200 is no answer yet, and no other would follow
+            .filter(|code| (200..1000).contains(code))
             .ok_or_else(refused)?;
         let reason = &status[3..];
         if !(reason.is_empty() || reason.starts_with(' ')) {
@@ -52,9 +53,10 @@ impl Head {
     }
 
     /// The head of the adapter's own answer when the application failed.
-    pub(crate) fn internal_server_error() -> Self {
+    pub(crate) fn internal_server_error(kind: &str) -> Self {
         Self {
-            lines: b"Status: 500 Internal Server Error\r\nContent-Type: text/plain\r\n".to_vec(),
+            lines: format!("Status: 500 Internal Server Error\r\nContent-Type: {kind}\r\n")
+                .into_bytes(),
             length: None,
             status: 500,
         }
@@ -132,7 +134,10 @@ impl fmt::Display for HeadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => {
-                write!(f, "the status must look like \"200 OK\", not {status:?}")
+                write!(
+                    f,
+                    "the status must look like \"200 OK\", its number from 200 on, not {status:?}"
+                )
             }
             Self::Name(name) => write!(f, "{name:?} cannot be the name of a header"),
             Self::Reserved(name) => write!(

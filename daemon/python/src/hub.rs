@@ -46,6 +46,7 @@ pub(crate) fn serve(
             given_away(listener),
             supervisor,
             arguments.slots,
+            arguments.development,
         ))
         .and_then(|status| status.extract());
     // before the interpreter ends, whatever it ends by

@@ -28,6 +28,7 @@ mod input;
 mod interrupt;
 mod loops;
 mod module;
+mod page;
 mod reply;
 mod report;
 mod response;

@@ -11,6 +11,8 @@ pub(crate) struct Report {
     write: Py<PyAny>,
     /// `STOCKADE_POOL`.
     pool: Option<String>,
+    /// Clients are told of exceptions.
+    development: bool,
 }
 
 /// A request's name in reports.
@@ -23,14 +25,24 @@ pub(crate) struct RequestName {
 }
 
 impl Report {
-    pub(crate) fn new(write: Py<PyAny>, pool: Option<String>) -> Self {
-        Self { write, pool }
+    pub(crate) fn new(write: Py<PyAny>, pool: Option<String>, development: bool) -> Self {
+        Self {
+            write,
+            pool,
+            development,
+        }
     }
 
-    /// An exception that the application raised while it answered a request.
-    pub(crate) fn exception(&self, request: &RequestName, error: &PyErr, py: Python<'_>) {
+    /// An exception that the application raised while it answered a request. What the client may be told of it.
+    pub(crate) fn exception(
+        &self,
+        request: &RequestName,
+        error: &PyErr,
+        py: Python<'_>,
+    ) -> Option<String> {
         let line = format!("{}: exception in {}", self.subject(request), request.what());
-        self.put(py, &line, Some(error));
+        let text = self.put(py, &line, Some(error))?;
+        self.development.then(|| text.extract(py).ok()).flatten()
     }
 
     /// A request that was broken off, and where it was then.
@@ -40,18 +52,18 @@ impl Report {
             "{subject}: broken off, for its time is over: {}",
             request.what()
         );
-        self.put(py, &line, Some(error));
+        drop(self.put(py, &line, Some(error)));
     }
 
     /// Something else that is wrong with a response.
     pub(crate) fn response(&self, request: &RequestName, fault: &str, py: Python<'_>) {
         let line = format!("{}: {fault}: {}", self.subject(request), request.what());
-        self.put(py, &line, None);
+        drop(self.put(py, &line, None));
     }
 
     /// Something that concerns no request.
     pub(crate) fn worker(&self, line: &str, error: Option<&PyErr>, py: Python<'_>) {
-        self.put(py, line, error);
+        drop(self.put(py, line, error));
     }
 
     fn subject(&self, request: &RequestName) -> String {
@@ -67,12 +79,12 @@ impl Report {
         subject
     }
 
-    fn put(&self, py: Python<'_>, line: &str, error: Option<&PyErr>) {
+    fn put(&self, py: Python<'_>, line: &str, error: Option<&PyErr>) -> Option<Py<PyAny>> {
         let line = PyString::new(py, line);
         let exception = error.map(|error| error.value(py));
         let traceback = error.and_then(|error| error.traceback(py));
         // when standard error cannot be written there is nowhere to say so
-        drop(self.write.call1(py, (line, exception, traceback)));
+        self.write.call1(py, (line, exception, traceback)).ok()
     }
 }
 

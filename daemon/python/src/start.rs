@@ -59,7 +59,11 @@ pub(crate) fn main(py: Python<'_>, words: Vec<String>) -> PyResult<i32> {
         c"<stockade report.py>",
         c"stockade_python.report",
     )?;
-    let report = Arc::new(Report::new(report.getattr("write")?.unbind(), pool));
+    let report = Arc::new(Report::new(
+        report.getattr("write")?.unbind(),
+        pool,
+        arguments.development,
+    ));
     let listener =
         take_listener(&arguments).map_err(|error| failed("take the listening socket", &error))?;
     set_title(py, &arguments, &report);

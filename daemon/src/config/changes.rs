@@ -1,8 +1,8 @@
 //! What a configuration that was read again changes: which pools come and go, and which keys need new workers.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, mem};
 
-use super::resolved::{Deadlines, Pool};
+use super::resolved::{Application, Deadlines, Pool};
 
 /// What a pool that runs makes of the keys that were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +83,7 @@ fn take_what_holds_at_once(pool: &mut Pool, read: &Pool) {
     pool.allowed_clients.clone_from(&read.allowed_clients);
     pool.processes = read.processes;
     pool.scale = read.scale;
-    pool.renewal.clone_from(&read.renewal);
+    take_renewal(pool, read);
     pool.cgroup = read.cgroup;
     pool.startup_timeout = read.startup_timeout;
     pool.request_timeout = read.request_timeout;
@@ -99,6 +99,15 @@ fn take_what_holds_at_once(pool: &mut Pool, read: &Pool) {
     pool.backoff = read.backoff;
     pool.bytes.clone_from(&read.bytes);
     pool.logging.clone_from(&read.logging);
+}
+
+/// A Python worker is told at its start whether clients may see its exceptions: what may not be seen any more must not be.
+fn take_renewal(pool: &mut Pool, read: &Pool) {
+    let told = mem::replace(&mut pool.renewal, read.renewal.clone());
+    let python = matches!(pool.application, Application::Python { .. });
+    if python && told.development() != read.renewal.development() {
+        pool.renewal.watch = told.watch;
+    }
 }
 
 /// A worker is told at its start whether it will be interrupted, and how often it has to show that it lives.

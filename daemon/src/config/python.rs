@@ -59,7 +59,9 @@ pub(super) fn target(
         Some((before, callable)) => (before, Some(callable)),
         None => (text.as_str(), None),
     };
-    let bad_callable = callable.is_some_and(|callable| !dotted_name(callable));
+    // `create_app()` makes the application
+    let named = |callable: &str| dotted_name(callable.strip_suffix("()").unwrap_or(callable));
+    let bad_callable = callable.is_some_and(|callable| !named(callable));
     if !names_a_file(before, callable) {
         if callable.is_none() || bad_callable || !dotted_name(before) {
             return Err(given.spot.wrong(format!(

@@ -189,6 +189,14 @@ pub struct Renewal {
     pub probe: Option<String>,
 }
 
+impl Renewal {
+    /// Sources are watched: who waits for an answer is who wrote them.
+    #[must_use]
+    pub fn development(&self) -> bool {
+        !self.watch.is_empty()
+    }
+}
+
 /// How a Python application is loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Preload {

@@ -50,6 +50,8 @@ pub struct PoolPlan {
     pub connect_timeout: Duration,
     /// `socket-timeout`.
     pub socket_timeout: Limit,
+    /// Sources are watched: a developer is shown why the pool is failing.
+    pub development: bool,
     /// Where the processes listen, when they are somebody else's.
     pub upstream: Option<UpstreamPlan>,
 }

@@ -44,6 +44,9 @@ pub fn arguments(
             arguments.push(format!("{name}={}", limit.as_millis()));
         }
     }
+    if keys.renewal.development() {
+        arguments.push("watch=on".to_owned());
+    }
     if let Some(hub) = concurrency.hub() {
         arguments.push(format!("concurrency={hub}"));
     }

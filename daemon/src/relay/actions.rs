@@ -14,6 +14,7 @@ use super::{
     answers::{self, Answer, wants_html},
     episode::Episode,
     front::Host,
+    page::Failure,
     pool::{State, Worker},
 };
 use crate::control::FromRelay;
@@ -102,14 +103,14 @@ impl State {
             let (name, title) = (self.name(), self.title(key));
             tracing::warn!("pool {name}: request {title} refused with 503: {cause}{more}");
         }
-        self.answer(
-            key,
-            &Answer {
-                status: 503,
-                cause: &cause.to_string(),
-                retry_after: Some(retry_after),
-            },
-        );
+        let told = self.plan.development && cause == RefusalCause::PoolFailing;
+        let failure = told.then(|| Failure::last(&self.ledger.exits)).flatten();
+        let answer = Answer {
+            status: 503,
+            cause: &cause.to_string(),
+            retry_after: Some(retry_after),
+        };
+        self.answer_with(key, &answer, failure.as_ref());
         self.requests.remove(key);
     }
 
@@ -274,13 +275,18 @@ impl State {
 
     /// Writes an answer of ours to the host, if it is still there. The host is done with the request then.
     pub(super) fn answer(&mut self, key: RequestKey, answer: &Answer<'_>) {
+        self.answer_with(key, answer, None);
+    }
+
+    fn answer_with(&mut self, key: RequestKey, answer: &Answer<'_>, failure: Option<&Failure>) {
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
         let Some((host, id)) = request.host.take() else {
             return;
         };
-        let response = answer.write(&request.name(), wants_html(request.param(b"HTTP_ACCEPT")));
+        let html = wants_html(request.param(b"HTTP_ACCEPT"));
+        let response = answer.write(&request.name(), html, failure);
         host.connection.queue(|out| {
             encode::stream(out, RecordType::Stdout, id, &response);
             encode::response_end(out, id, 0);

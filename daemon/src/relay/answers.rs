@@ -3,6 +3,8 @@
 
 use std::io::Write;
 
+use super::page::Failure;
+
 /// One of our answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer<'a> {
@@ -113,12 +115,14 @@ pub(super) const RELAY_REPLACED: Answer<'_> = Answer {
 };
 
 impl Answer<'_> {
-    /// The response: head and body.
-    pub(super) fn write(&self, request: &str, html: bool) -> Vec<u8> {
+    /// The response: head and body, which tells of a failure to who may know.
+    pub(super) fn write(&self, request: &str, html: bool, failure: Option<&Failure>) -> Vec<u8> {
         let reason = reason(self.status);
         let mut out = Vec::with_capacity(512);
         let kind = if html { "text/html" } else { "text/plain" };
-        let body = if html {
+        let body = if let Some(failure) = failure {
+            failure.body(self, request, html)
+        } else if html {
             format!(
                 "<!DOCTYPE html>\n<title>{0} {reason}</title>\n<h1>{reason}</h1>\n<p>{1}</p>\n<p><small>{2}, request {request}</small></p>\n",
                 self.status,
@@ -195,7 +199,7 @@ mod tests {
             cause: "queue-limit",
             retry_after: Some(2),
         };
-        let text = String::from_utf8(answer.write("42", false)).unwrap();
+        let text = String::from_utf8(answer.write("42", false, None)).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("Status: 503 Service Unavailable\r\n"));
         assert!(head.ends_with("\r\nRetry-After: 2\r\nStockade-Cause: queue-limit"));

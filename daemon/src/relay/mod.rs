@@ -49,6 +49,7 @@ mod metrics;
 mod outbox;
 mod output;
 mod own_header;
+mod page;
 mod pool;
 mod pool_thread;
 mod probe;

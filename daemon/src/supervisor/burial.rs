@@ -45,7 +45,9 @@ impl Shell {
             }
         }
         self.bury(pool, worker, known.as_ref(), (said, failed), line);
-        if failed && self.source == Source::CommandLine && !self.ever_served() {
+        // who watches sources mends them, and reads on a page what is wrong
+        let ends = self.source == Source::CommandLine && !self.in_development(pool);
+        if failed && ends && !self.ever_served() {
             self.give_up(pool);
         } else if !backoff.is_zero() {
             let wait = Seconds(backoff);

@@ -391,6 +391,12 @@ impl Shell {
         self.pools.values().any(|record| record.served)
     }
 
+    /// See [`Renewal::development`](crate::config::resolved::Renewal::development).
+    pub(super) fn in_development(&self, pool: PoolId) -> bool {
+        let record = self.pools.get(&pool);
+        record.is_some_and(|record| record.in_development())
+    }
+
     pub(super) fn pool_name(&self, pool: PoolId) -> String {
         self.pools
             .get(&pool)

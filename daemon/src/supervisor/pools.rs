@@ -229,6 +229,11 @@ impl PoolRecord {
         }
     }
 
+    /// As the keys read last say.
+    pub(super) fn in_development(&self) -> bool {
+        self.latest.renewal.development()
+    }
+
     /// What the relay needs of the keys of the generation that serves.
     pub(super) fn dispatch(&self) -> PoolPlan {
         let keys = &self.serving;
@@ -266,6 +271,7 @@ impl PoolRecord {
             allowed_clients: keys.allowed_clients.clone(),
             connect_timeout: keys.deadlines.connect_timeout,
             socket_timeout: keys.deadlines.socket_timeout,
+            development: keys.renewal.development(),
             upstream: match &keys.application {
                 Application::Upstream(addresses) => Some(UpstreamPlan {
                     addresses: addresses.clone(),
