@@ -62,5 +62,6 @@ mod traps;
 mod upstream;
 mod usage;
 mod watching;
+mod wheel;
 mod workers;
 mod wsgi;
