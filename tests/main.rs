@@ -44,6 +44,7 @@ mod php;
 mod pools;
 mod post_mortem;
 mod programs;
+mod pythons;
 mod relay;
 mod relay_deaths;
 mod reload;
