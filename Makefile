@@ -1,10 +1,11 @@
 # make run    the hello example on http://127.0.0.1:8000, until Ctrl-C
 # make test   every test
+# make wheel  the command and the adapter as a wheel, in target/wheels
 # make install  the command, the adapter and the systemd unit, to $(DESTDIR)$(PREFIX); after `make build`
 #
-# The first two install what they need from the system when run as root on Debian or Ubuntu, and say what is missing otherwise.
+# The first three install what they need from the system when run as root on Debian or Ubuntu, and say what is missing otherwise.
 
-.PHONY: run test build install cargo
+.PHONY: run test build wheel install cargo
 
 PREFIX ?= /usr/local
 # systemd looks there and in /usr/lib/systemd/system; below another PREFIX it is told with `systemctl link`
@@ -22,6 +23,12 @@ run: cargo
 build: cargo
 	cargo build --release --locked
 	cargo build --release --locked --package stockade-python
+
+# with the tag that PyPI asks for, manylinux and the oldest C library that it runs with: refused when what was built needs more
+wheel: cargo
+	tests/install wheel
+	test -x target/pip/bin/pip || /usr/bin/python3 -m venv target/pip
+	target/pip/bin/pip wheel --no-deps --wheel-dir target/wheels --config-settings 'build-args=--compatibility pypi' .
 
 # the command finds the adapter beside itself, behind the link
 install:

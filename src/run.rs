@@ -57,6 +57,7 @@ fn run_in(words: cli::Run, folder: PathBuf, runtime_dir: &Path) -> ExitCode {
         folder,
         runtime_dir: runtime_dir.to_owned(),
         environment: environment(),
+        own_environment: own_environment(),
     };
     let config = match config::without_file(&wanted, &config::System) {
         Ok(config) => config,
@@ -107,6 +108,16 @@ fn environment() -> BTreeMap<String, String> {
             !NOT_PASSED_ON.contains(&name.as_str()) && !name.starts_with("STOCKADE_")
         })
         .collect()
+}
+
+/// The virtual environment that the command was installed in: what is in its `bin` uses its Python, as scripts of Python do.
+fn own_environment() -> Option<PathBuf> {
+    let executable = env::current_exe().ok()?;
+    let folder = executable.parent()?.parent()?;
+    folder
+        .join("pyvenv.cfg")
+        .exists()
+        .then(|| folder.to_owned())
 }
 
 /// Says what is going to run, and as whom.

@@ -67,6 +67,53 @@ fn workers_are_forked_of_what_was_loaded_and_warmed_up_once() {
 }
 
 #[test]
+fn hooks_stand_around_the_fork_and_a_worker_that_becomes_the_template_is_not_told_to_end() {
+    let site = Site::new();
+    let hooks = r#"
+import stockade, threading
+ended = threading.Event()
+poller = threading.Thread(target=ended.wait, name="poller")
+poller.start()
+told = []
+
+@stockade.before_fork
+def close():
+    ended.set()
+    poller.join()
+    print("before", stockade.worker, flush=True)
+
+@stockade.after_fork
+def open():
+    told.append("forked as %s" % stockade.worker)
+
+@stockade.on("process_stopping")
+def end(event):
+    told.append(event.reason)
+
+@stockade.before_retire
+def last():
+    print("last", stockade.worker, told, flush=True)
+"#;
+    site.write("pages.py", &format!("{PAGES}{hooks}"));
+    let keys = keys(&site, "preload = true\nprocesses = 1\nrefork-after = 2");
+    let stockade = Stockade::ready(site, &[Pool::new(&keys)]);
+    stockade.log.wait(&["stdout: before 1"]);
+    let mut host = stockade.connect();
+    for _ in 0..2 {
+        assert_eq!(host.get("").status(), 200);
+    }
+    // worker 2 becomes the template, 3 has replaced it and goes when 4 is there
+    stockade
+        .log
+        .wait(&["stdout: last 3 ['forked as 3', 'refork']"]);
+    stockade.signal(Signal::SIGTERM);
+    stockade
+        .log
+        .wait(&["stdout: last 4 ['forked as 2', 'forked as 4', 'requested']"]);
+    assert!(stockade.log.matching(&["stdout: last 2"]).is_empty());
+}
+
+#[test]
 fn a_reload_takes_up_new_code() {
     let stockade = serve("processes = 2");
     let old = template(&stockade);

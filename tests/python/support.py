@@ -53,6 +53,9 @@ class Worker:
             "STOCKADE_GENERATION": "1",
             "STOCKADE_ADAPTER_FD": str(adapter),
         }
+        # an interpreter that was moved finds its library by it
+        if "LD_LIBRARY_PATH" in os.environ:
+            environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         environment.update(more or {})
         passed = [adapter]
         self.control = None

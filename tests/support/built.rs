@@ -67,16 +67,11 @@ fn build_once_a_run() {
 }
 
 fn build(folder: &Path, what: &[&str]) {
-    // target/debug is the dev profile's folder; every other is called as its profile
-    let profile = match folder.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => "dev",
-        Some(name) => name,
-    };
     let target = folder
         .parent()
         .expect("a profile's folder lies in the target folder");
     let output = command(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--profile", profile])
+        .args(["build", "--quiet", "--locked", "--profile", profile(folder)])
         .args(what)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("CARGO_TARGET_DIR", target)
@@ -87,6 +82,14 @@ fn build(folder: &Path, what: &[&str]) {
         "cargo build {what:?} failed:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// The profile whose folder this is: target/debug is dev's, every other is called as its profile.
+pub(crate) fn profile(folder: &Path) -> &str {
+    match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    }
 }
 
 fn profile_folder(binary: &Path) -> &Path {

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     os::unix::process::CommandExt as _,
     path::Path,
-    process::{Child, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
 };
 
@@ -41,6 +41,11 @@ impl Running {
         Self::start_as(site, words, None, None)
     }
 
+    /// The same with a command that was installed somewhere.
+    pub(crate) fn start_installed(site: Site, binary: &Path, words: &[&str]) -> Self {
+        Self::spawn(site, command(binary), words)
+    }
+
     /// The same as somebody without power; for root, that is nobody.
     pub(crate) fn start_without_power(site: Site, words: &[&str]) -> Self {
         let nobody = super::tools::root().then_some(NOBODY);
@@ -58,23 +63,27 @@ impl Running {
         let binary = site.reachable(built);
         site.reachable(&built.with_file_name("libstockade_python.so"));
         let mut command = command(binary);
+        match folder {
+            Some(folder) => command.env("XDG_RUNTIME_DIR", folder),
+            None => command.env_remove("XDG_RUNTIME_DIR"),
+        };
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        Self::spawn(site, command, words)
+    }
+
+    fn spawn(site: Site, mut command: Command, words: &[&str]) -> Self {
         command
             .arg("run")
             .args(words)
             .current_dir(site.path())
             .env("PATH", "/usr/bin:/bin")
             .env_remove("VIRTUAL_ENV")
-            .env_remove("XDG_RUNTIME_DIR")
             .env("GREETING", "hello")
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .process_group(0);
-        if let Some(folder) = folder {
-            command.env("XDG_RUNTIME_DIR", folder);
-        }
-        if let Some(user) = user {
-            command.uid(user).gid(user);
-        }
         let mut child = command.spawn().expect("the built binary can be started");
         let log = Log::follow(child.stderr.take().expect("it was asked for"));
         Self { site, log, child }

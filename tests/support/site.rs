@@ -74,9 +74,7 @@ impl Site {
 
     /// `path` itself where every account can get at it, else a copy.
     pub(crate) fn reachable(&self, path: &Path) -> PathBuf {
-        let closed =
-            |folder: &Path| fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o001 == 0);
-        if tools::root() && path.ancestors().skip(1).any(closed) {
+        if closed_to_accounts(path) {
             let copy = self
                 .path()
                 .join(path.file_name().expect("what is copied has a name"));
@@ -89,6 +87,13 @@ impl Site {
             path.to_owned()
         }
     }
+}
+
+/// Whether a folder that it is in keeps the accounts out that the tests' pools have.
+pub(crate) fn closed_to_accounts(path: &Path) -> bool {
+    let closed =
+        |folder: &Path| fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o001 == 0);
+    tools::root() && path.ancestors().skip(1).any(closed)
 }
 
 fn open_to_all(folder: &Path) {

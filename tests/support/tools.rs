@@ -101,6 +101,16 @@ pub(crate) fn python() -> PathBuf {
     python
 }
 
+/// The system's Python as a debug build, which aborts at much that others let pass.
+pub(crate) fn python_debug() -> PathBuf {
+    program("python3-dbg", "apt-get install python3-dbg")
+}
+
+/// PyPy.
+pub(crate) fn pypy() -> PathBuf {
+    program("pypy3", "apt-get install pypy3")
+}
+
 /// The virtual environment with Django.
 pub(crate) fn django_environment() -> PathBuf {
     python_environment("django")

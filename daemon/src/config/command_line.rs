@@ -49,6 +49,8 @@ pub struct Run {
     pub runtime_dir: PathBuf,
     /// The variables of workers.
     pub environment: BTreeMap<String, String>,
+    /// The virtual environment that the command itself is installed in.
+    pub own_environment: Option<PathBuf>,
 }
 
 /// The application.
@@ -121,7 +123,8 @@ fn pool(run: &Run, surroundings: &dyn Surroundings) -> PoolTable {
             keys.python_home = surroundings
                 .variable("VIRTUAL_ENV")
                 .filter(|folder| !folder.is_empty())
-                .and_then(|folder| given("VIRTUAL_ENV", PathBuf::from(folder)));
+                .and_then(|folder| given("VIRTUAL_ENV", PathBuf::from(folder)))
+                .or_else(|| given("the command's environment", run.own_environment.clone()?));
         }
         Target::Command(words) => {
             let words = words.iter().cloned().map(Word);

@@ -20,7 +20,7 @@ pub(super) struct Adapter(Option<File>);
 
 impl Adapter {
     /// Opens it when one of `pools` is a Python application and it is not open: from beside our own executable, else from
-    /// where it is installed.
+    /// where it is installed: in lib/stockade next to the executable's bin, as a wheel has it.
     pub(super) fn open_for(&mut self, pools: &[Pool]) -> Result<(), SupervisorError> {
         let needs = |pool: &&Pool| matches!(pool.application, Application::Python { .. });
         let Some(pool) = pools.iter().find(needs) else {
@@ -56,8 +56,13 @@ impl Adapter {
     }
 }
 
-fn places() -> io::Result<[PathBuf; 2]> {
+fn places() -> io::Result<Vec<PathBuf>> {
     let executable = fs::read_link("/proc/self/exe")?;
-    let beside = executable.with_file_name(NAME);
-    Ok([beside, PathBuf::from(INSTALLED).join(NAME)])
+    let bin = executable.parent().unwrap_or(&executable);
+    let prefix = bin.parent().unwrap_or(bin);
+    let next_to_bin = prefix.join("lib/stockade");
+    let mut folders = vec![bin.to_owned(), next_to_bin, PathBuf::from(INSTALLED)];
+    // of /usr/bin the last two are one
+    folders.dedup();
+    Ok(folders.iter().map(|folder| folder.join(NAME)).collect())
 }

@@ -77,13 +77,13 @@ pub enum SupervisorError {
         /// What is wrong with it.
         why: String,
     },
-    /// There is no adapter to run WSGI applications with.
-    #[error("pool {pool} is a WSGI application, but the Python adapter was not found: neither {} nor {} is there", .looked[0].display(), .looked[1].display())]
+    /// There is no adapter to run Python applications with.
+    #[error("pool {pool} is a Python application, but the Python adapter was not found: there is no {}: install it as `make install` or the wheel does", shown(.looked))]
     NoAdapter {
         /// A pool that needs it.
         pool: String,
         /// Where it was looked for.
-        looked: [PathBuf; 2],
+        looked: Vec<PathBuf>,
     },
     /// The limits of a pool cannot be had.
     #[error("pool {pool}: [pool.{pool}.cgroup] cannot hold: {lack}")]
@@ -180,4 +180,12 @@ impl SupervisorError {
             | Self::NeverServed(_) => 1,
         }
     }
+}
+
+fn shown(places: &[PathBuf]) -> String {
+    let places: Vec<String> = places
+        .iter()
+        .map(|place| place.display().to_string())
+        .collect();
+    places.join(" and no ")
 }

@@ -1,6 +1,9 @@
 //! A configuration without a file, in surroundings that are made up.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use super::Imagined;
 use crate::config::{
@@ -21,6 +24,7 @@ fn run(target: &str) -> Run {
         folder: PathBuf::from("/srv/blog"),
         runtime_dir: PathBuf::from("/run/stockade-run-1"),
         environment: BTreeMap::new(),
+        own_environment: None,
     }
 }
 
@@ -92,11 +96,27 @@ fn root_runs_nothing_as_root() {
 #[test]
 fn an_active_virtual_environment_is_used() {
     let machine = Imagined::blog().with("VIRTUAL_ENV", "/srv/blog/venv");
-    let config = without_file(&run("blog.wsgi:application"), &machine).unwrap();
+    let mut run = run("blog.wsgi:application");
+    run.own_environment = Some(PathBuf::from("/opt/tools"));
+    let config = without_file(&run, &machine).unwrap();
+    assert_eq!(interpreter(&config), Path::new("/srv/blog/venv/bin/python"));
+}
+
+#[test]
+fn without_an_active_one_that_of_the_command_itself_is_used() {
+    let mut run = run("blog.wsgi:application");
+    let config = without_file(&run, &Imagined::blog()).unwrap();
+    assert_eq!(interpreter(&config), Path::new("/opt/bin/python3"));
+    run.own_environment = Some(PathBuf::from("/srv/blog/venv"));
+    let config = without_file(&run, &Imagined::blog()).unwrap();
+    assert_eq!(interpreter(&config), Path::new("/srv/blog/venv/bin/python"));
+}
+
+fn interpreter(config: &Config) -> &Path {
     let Application::Python { interpreter, .. } = &config.pools[0].application else {
         panic!("{config:?}");
     };
-    assert_eq!(interpreter, &PathBuf::from("/srv/blog/venv/bin/python"));
+    interpreter
 }
 
 #[test]

@@ -199,6 +199,7 @@ fn a_command_is_told_in_the_words_of_a_command() {
         folder: "/home/blog".into(),
         runtime_dir: "/run/stockade-run-1".into(),
         environment: std::collections::BTreeMap::new(),
+        own_environment: None,
     };
     let config = without_file(&run, &machine).unwrap_or_else(|error| panic!("{error}"));
     let all: Vec<String> = warnings(&config, &machine)
