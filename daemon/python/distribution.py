@@ -14,10 +14,18 @@ import subprocess
 
 import maturin
 from maturin import get_requires_for_build_editable, get_requires_for_build_wheel
-from maturin import prepare_metadata_for_build_editable, prepare_metadata_for_build_wheel
 
 # what pyproject.toml names as maturin's data
 STAGED = "target/wheel"
+
+
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    # maturin wants it to be there whatever it is asked for
+    os.makedirs(STAGED, exist_ok=True)
+    return maturin.prepare_metadata_for_build_wheel(metadata_directory)
+
+
+prepare_metadata_for_build_editable = prepare_metadata_for_build_wheel
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
