@@ -1,11 +1,11 @@
 //! The adapter's arguments: words `key=value`, named after the pool's keys (`wsgi`, `threads`, `mount`, `interrupt-timeout`,
-//! `deadlock-timeout`, `preload=template`, `warm-up`, `display-name`, `script-user`, `script-group`, `watch`, `python-path`, the last as often as there are entries). The
-//! launcher writes them (`launch/python.rs` of the daemon).
+//! `deadlock-timeout`, `preload=template`, `display-name`, `script-user`, `script-group`, `watch`; `warm-up` and `python-path` as often as
+//! there are entries). The launcher writes them (`launch/python.rs` of the daemon).
 
 use std::time::Duration;
 
 /// See the module.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Arguments {
     /// `wsgi` or `asgi`: `module:callable`, or a path with `:callable` or not.
     pub(crate) target: String,
@@ -43,68 +43,45 @@ impl Arguments {
     /// # Errors
     /// A sentence about the word that is wrong.
     pub(crate) fn parse(words: Vec<String>) -> Result<Self, String> {
-        let mut target = None;
-        let mut asgi = false;
-        let mut hub = None;
-        let mut slots = 1;
-        let mut shutdown_timeout = 0;
-        let mut mount = String::new();
-        let mut interrupts = false;
-        let mut development = false;
-        let mut deadlock_timeout = None;
-        let mut template = false;
-        let mut warm_up = Vec::new();
-        let mut python_path = Vec::new();
-        let mut display_name = None;
-        let (mut script_user, mut script_group) = (None, None);
+        let mut all = Self {
+            slots: 1,
+            ..Self::default()
+        };
         for word in words {
             match word.split_once('=') {
                 Some((key @ ("wsgi" | "asgi"), named)) => {
-                    target = Some(named.to_owned());
-                    asgi = key == "asgi";
+                    named.clone_into(&mut all.target);
+                    all.asgi = key == "asgi";
                 }
-                Some(("concurrency", name)) => hub = Some(name.to_owned()),
-                Some(("mount", path)) => path.trim_end_matches('/').clone_into(&mut mount),
-                Some(("preload", "template")) => template = true,
-                Some(("warm-up", url)) => warm_up.push(url.to_owned()),
-                Some(("python-path", entry)) => python_path.push(entry.to_owned()),
-                Some(("display-name", title)) => display_name = Some(title.to_owned()),
-                Some(("script-user", number)) => script_user = Some(owner(&word, number)?),
-                Some(("script-group", number)) => script_group = Some(owner(&word, number)?),
-                Some(("watch", _)) => development = true,
-                Some(("interrupt-timeout", _)) => interrupts = true,
+                Some(("concurrency", name)) => all.hub = Some(name.to_owned()),
+                Some(("mount", path)) => path.trim_end_matches('/').clone_into(&mut all.mount),
+                Some(("preload", "template")) => all.template = true,
+                Some(("warm-up", url)) => all.warm_up.push(url.to_owned()),
+                Some(("python-path", entry)) => all.python_path.push(entry.to_owned()),
+                Some(("display-name", title)) => all.display_name = Some(title.to_owned()),
+                Some(("script-user", number)) => all.script_user = Some(owner(&word, number)?),
+                Some(("script-group", number)) => all.script_group = Some(owner(&word, number)?),
+                Some(("watch", _)) => all.development = true,
+                Some(("interrupt-timeout", _)) => all.interrupts = true,
                 Some(("deadlock-timeout", number)) => {
                     let milliseconds = number.parse().map_err(|_| {
                         format!("{word:?}: deadlock-timeout must be a number of milliseconds")
                     })?;
-                    deadlock_timeout = Some(Duration::from_millis(milliseconds));
+                    all.deadlock_timeout = Some(Duration::from_millis(milliseconds));
                 }
                 Some((key @ ("threads" | "connections"), number)) => {
-                    slots = whole(key, number)?;
+                    all.slots = whole(key, number)?;
                 }
                 Some((key @ "shutdown-timeout", number)) => {
-                    shutdown_timeout = whole(key, number)?;
+                    all.shutdown_timeout = whole(key, number)?;
                 }
                 _ => return Err(format!("{word:?} is not an argument of the adapter")),
             }
         }
-        Ok(Self {
-            target: target.ok_or("the argument wsgi=TARGET or asgi=TARGET is missing")?,
-            asgi,
-            hub,
-            slots,
-            shutdown_timeout,
-            mount,
-            interrupts,
-            deadlock_timeout,
-            template,
-            warm_up,
-            python_path,
-            display_name,
-            script_user,
-            script_group,
-            development,
-        })
+        if all.target.is_empty() {
+            return Err("the argument wsgi=TARGET or asgi=TARGET is missing".to_owned());
+        }
+        Ok(all)
     }
 }
 

@@ -344,10 +344,7 @@ fn of_limits(pool: &Pool) -> Vec<Entry> {
         ),
         (
             "refork-after",
-            i64::try_from(pool.preload.refork_after)
-                .ok()
-                .map(Value::from)
-                .filter(|_| is_python),
+            number(pool.preload.refork_after).filter(|_| is_python),
         ),
         (
             "probe",
@@ -367,12 +364,7 @@ fn of_limits(pool: &Pool) -> Vec<Entry> {
         ("inactivity-timeout", limit(pool.wear.inactivity_timeout)),
         ("interrupt-timeout", limit(pool.deadlines.interrupt_timeout)),
         ("deadlock-timeout", limit(pool.deadlines.deadlock_timeout)),
-        (
-            "maximum-requests",
-            i64::try_from(pool.wear.maximum_requests)
-                .ok()
-                .map(Value::from),
-        ),
+        ("maximum-requests", number(pool.wear.maximum_requests)),
         ("restart-interval", limit(pool.wear.restart_interval)),
         ("maximum-memory", ceiling(pool.wear.maximum_memory)),
         ("cpu-time-limit", limit(pool.wear.cpu_time_limit)),
