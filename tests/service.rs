@@ -285,13 +285,18 @@ fn service(keys: &str) -> Pool {
     Pool::new(keys).named("jobs")
 }
 
-/// "next start in 0.4 s"
+/// "next start in 0.4 s", "next start in 97 ms"
 fn seconds_in(line: &str) -> f64 {
     let rest = line.split_once(" in ").map_or("", |(_, rest)| rest);
-    let number = rest.trim_end_matches(" s");
-    number
+    let (number, unit) = rest.split_once(' ').unwrap_or((rest, ""));
+    let number: f64 = number
         .parse()
-        .unwrap_or_else(|_| panic!("no time in the line: {line}"))
+        .unwrap_or_else(|_| panic!("no time in the line: {line}"));
+    if unit == "ms" {
+        number / 1000.0
+    } else {
+        number
+    }
 }
 
 fn shown(path: &Path) -> String {

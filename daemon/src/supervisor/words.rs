@@ -5,12 +5,15 @@ use std::{fmt, time::Duration};
 use nix::sys::signal::Signal;
 use stockade_policy::supervision::{Cause, Exit};
 
-/// "0.4 s".
+/// "0.4 s"; below that "3 ms".
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seconds(pub(super) Duration);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < Duration::from_millis(100) {
+            return write!(f, "{} ms", self.0.as_millis());
+        }
         write!(f, "{:.1} s", self.0.as_secs_f64())
     }
 }
@@ -96,6 +99,7 @@ mod tests {
         assert_eq!(Why(Cause::MaximumRequests).to_string(), "maximum-requests");
         assert_eq!(Ended(Exit::Code(0)).to_string(), "exit-code 0");
         assert_eq!(Ended(Exit::OutOfMemory).to_string(), "out-of-memory");
+        assert_eq!(Seconds(Duration::from_micros(3900)).to_string(), "3 ms");
         assert_eq!(Seconds(Duration::from_millis(1449)).to_string(), "1.4 s");
         assert_eq!(Size(51 * 1024 * 1024 + 256 * 1024).to_string(), "51.2 MiB");
     }
