@@ -258,7 +258,7 @@ fn every_kind_of_mistake_has_exit_code_78_and_names_its_subject() {
             "request-timeout",
         ),
         (
-            format!("{listen}command = [\"/bin/true\"]\nwarm-up = []\n"),
+            format!("{listen}command = [\"/bin/true\"]\nparameters = {{}}\n"),
             "not supported yet",
         ),
         (

@@ -14,6 +14,7 @@ SOURCE = os.path.join(ROOT, "daemon/python/python/stockade.py")
 CAUSES = [
     "requested", "scaled-down", "maximum-requests", "restart-interval", "maximum-memory", "cpu-time-limit", "inactivity", "request-timeout",
     "deadlock", "startup-timeout", "protocol-error",
+    "refork",
 ]
 
 
