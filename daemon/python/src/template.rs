@@ -21,7 +21,7 @@ use nix::{
     sys::{prctl, signal::Signal},
     unistd::{Pid, dup2_stderr, dup2_stdout, getpid, getppid, setsid},
 };
-use pyo3::prelude::*;
+use pyo3::{exceptions::PyChildProcessError, prelude::*};
 use rustix::process::{Pid as RustixPid, PidfdFlags, pidfd_open};
 
 use crate::{
@@ -76,10 +76,18 @@ fn fork(py: Python<'_>, report: &Report) -> PyResult<bool> {
     flush(py)?;
     let first = fork()?;
     if first > 0 {
-        let (_, status): (i32, i32) = posix.call_method1("waitpid", (first, 0))?.extract()?;
-        if status != 0 {
-            let line = "could not fork a worker: there are as many processes as there may be";
-            report.worker(line, None, py);
+        match posix.call_method1("waitpid", (first, 0)) {
+            Ok(waited) => {
+                let (_, status): (i32, i32) = waited.extract()?;
+                if status != 0 {
+                    let line =
+                        "could not fork a worker: there are as many processes as there may be";
+                    report.worker(line, None, py);
+                }
+            }
+            // the application ignores SIGCHLD: it was waited for until it had ended
+            Err(error) if error.is_instance_of::<PyChildProcessError>(py) => {}
+            Err(error) => return Err(error),
         }
         return Ok(false);
     }

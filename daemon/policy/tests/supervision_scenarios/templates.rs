@@ -158,3 +158,21 @@ fn a_worker_that_a_new_template_forks_and_that_fails_has_the_next_one_started_fr
          5400..5700 tick                | template 5 g1",
     );
 }
+
+#[test]
+fn sixteen_are_forked_at_a_time() {
+    let forks = |workers: std::ops::RangeInclusive<u32>| {
+        let each: Vec<String> = workers
+            .map(|worker| format!("fork {worker} g1 of 1"))
+            .collect();
+        each.join(", ")
+    };
+    let (first, next, last) = (forks(2..=17), forks(18..=18), forks(19..=19));
+    play(&format!(
+        "0      add processes=18 preload=1 | report starting, template 1 g1
+         500    ready 1                 | {first}
+         510    launched 2              | {next}
+         520    launched 7              | {last}
+         530    launched 3              |"
+    ));
+}

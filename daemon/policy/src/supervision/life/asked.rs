@@ -23,6 +23,11 @@ impl Life {
         }
     }
 
+    /// Its template was told of it, and it is not there yet.
+    pub(in super::super) const fn is_forking(&self) -> bool {
+        self.is_starting() && !self.launched && self.template().is_some()
+    }
+
     pub(in super::super) const fn started(&self) -> Time {
         self.started
     }

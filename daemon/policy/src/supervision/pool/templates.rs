@@ -20,6 +20,9 @@ use crate::{
     },
 };
 
+/// So many workers are being forked at a time: what is said to a template waits in a socket, which is not endless.
+const FORKS: usize = 16;
+
 /// Whether a worker of this generation has become a template.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Refork {
@@ -35,7 +38,7 @@ pub(super) enum Refork {
 }
 
 impl Pool {
-    /// How a worker of `plan` is to be started. None: its template is to be ready first, and is on its way.
+    /// How a worker of `plan` is to be started. None: its template is to be ready first, and is on its way, or is busy with others.
     pub(super) fn role(&mut self, plan: &Plan, context: &mut Context) -> Option<Role> {
         if !plan.settings.preload {
             return Some(Role::Worker);
@@ -43,7 +46,8 @@ impl Pool {
         let useful = |life: &&Life| life.is_useful() && life.generation() == plan.generation;
         let own = || self.templates.values().filter(useful);
         if let Some(ready) = own().rfind(|life| life.is_ready()) {
-            return Some(Role::Forked(ready.id()));
+            let full = self.count(Life::is_forking) >= FORKS;
+            return (!full).then(|| Role::Forked(ready.id()));
         }
         if own().next().is_some() {
             return None;
