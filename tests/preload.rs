@@ -316,6 +316,21 @@ fn what_goes_wrong_in_a_warm_up_is_told_and_is_not_the_end() {
 }
 
 #[test]
+fn a_django_that_is_imported_and_not_configured_is_no_matter() {
+    let site = Site::new();
+    let environment = tools::django_environment();
+    let environment = site.reachable(&environment);
+    site.write("pages.py", &format!("import django.db\n{PAGES}"));
+    let keys = format!(
+        "wsgi = \"pages:application\"\npython-home = {environment:?}\npython-path = [{:?}]\npreload = true\nprocesses = 1",
+        site.path()
+    );
+    let stockade = Stockade::ready(site, &[Pool::new(&keys)]);
+    assert_eq!(stockade.connect().get("").status(), 200);
+    assert!(stockade.log.matching(&["stderr:"]).is_empty());
+}
+
+#[test]
 fn an_exit_of_a_forked_worker_has_its_status() {
     let stockade = serve("processes = 1");
     stockade.connect().get_with("", &[("PATH_INFO", "/exit")]);

@@ -9,6 +9,8 @@ import threading
 
 import stockade
 
+from stockade_python.report import write as report
+
 NOT_FORKABLE = 6
 REMEDY = (
     "remedy: close it in a function that is given to stockade.before_fork, or open it later: in one given to stockade.after_fork, or when it is"
@@ -41,8 +43,14 @@ def prepare(own):
 def close_connections():
     """Django's, which its own import and the warm-up may have opened."""
     database = sys.modules.get("django.db")
-    if database is not None:
+    if database is None:
+        return
+    try:
         database.connections.close_all()
+    except Exception as error:
+        # one that is imported and not configured has none; what another has is looked for behind this
+        if type(error).__name__ != "ImproperlyConfigured":
+            report("preload: could not close Django's connections", error, error.__traceback__)
 
 
 def left_open(own):
