@@ -28,6 +28,7 @@ mod faults;
 mod filter;
 mod flask;
 mod floods;
+mod frameworks;
 mod greenlets;
 mod hangs;
 mod headers;

@@ -180,7 +180,7 @@ impl Shell {
             return;
         };
         if known.forking.is_some() {
-            return self.not_forked(worker, "it is not waited for any more");
+            return self.not_forked(worker, unforked(cause));
         }
         if !cause.is_wanted() {
             known.glance(now);
@@ -226,7 +226,7 @@ impl Shell {
     fn kill_worker(&mut self, worker: WorkerId) {
         if let Some(known) = self.workers.get(&worker) {
             if known.forking.is_some() {
-                return self.not_forked(worker, "it is not waited for any more");
+                return self.not_forked(worker, unforked(Cause::Requested));
             }
             tracing::warn!("{} killed", known.name());
             send(known, Signal::SIGKILL);
@@ -413,6 +413,14 @@ enum How {
     Template,
     /// By this template.
     Forked(WorkerId),
+}
+
+/// Why nobody waits for a worker that its template was to fork.
+fn unforked(cause: Cause) -> &'static str {
+    match cause {
+        Cause::StartupTimeout => "its template has not forked it within startup-timeout",
+        _ => "its template has not forked it, and it is not wanted any more",
+    }
 }
 
 fn tell_to_retire(worker: &Worker, cause: Cause) {
