@@ -65,6 +65,27 @@ fn every_worker_has_a_cgroup_of_its_own() {
 }
 
 #[test]
+fn who_is_forked_leaves_the_template_s_cgroup_for_its_own() {
+    if !tools::root() {
+        return;
+    }
+    let site = Site::new();
+    site.write("pages.py", include_str!("python/preload_pages.py"));
+    let keys = format!(
+        "wsgi = \"pages:application\"\npython-home = {:?}\npython-path = [{:?}]\npreload = true\nprocesses = 2",
+        tools::python(),
+        site.path()
+    );
+    let stockade = delegated(site, &[Pool::new(&keys)]);
+    stockade.wait_ready("app", 2);
+    let mut leaves: Vec<String> = (stockade.workers().into_iter())
+        .filter_map(|pid| Some(cgroup_of(pid).split_once("/pool.app/")?.1.to_owned()))
+        .collect();
+    leaves.sort();
+    assert_eq!(leaves, ["worker.1", "worker.2", "worker.3"]);
+}
+
+#[test]
 fn descendants_die_with_their_worker_wherever_they_went() {
     if !tools::root() {
         return;
