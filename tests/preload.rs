@@ -56,6 +56,9 @@ fn workers_are_forked_of_what_was_loaded_and_warmed_up_once() {
         text.contains(" private, ") && text.contains("  template  "),
         "{text}"
     );
+    let (_, stacks, _) = stockade.ask(&["stacks", "app"]);
+    assert_eq!(stacks.matches("what Python says").count(), 3, "{stacks}");
+    assert!(!stacks.contains("kernel"), "{stacks}");
     // what a forked worker writes is its own
     stockade.connect().get_with("", &[("PATH_INFO", "/print")]);
     let printed = stockade.log.wait(&["stdout: printed by"]);

@@ -182,8 +182,10 @@ impl Shell {
             ));
         }
         let workers = self.workers.values().filter(|known| {
-            let is_there = known.description.launched && known.process.is_some();
-            is_there && known.description.pool == pool
+            let description = &known.description;
+            let is_there = description.launched && known.process.is_some();
+            // a template that can be forked is at nothing; it can be asked for by its number
+            is_there && description.pool == pool && !description.template
         });
         let workers: Vec<WorkerId> = workers.map(|known| known.description.worker).collect();
         match workers.len() {
@@ -212,6 +214,9 @@ impl Worker {
     fn ask_stacks(&self) -> Result<OwnedFd, String> {
         if !self.is_python() {
             return Err("its program is not Python".to_owned());
+        }
+        if self.description.template {
+            return Err("it is a template, which answers nobody".to_owned());
         }
         // the end that we give away waits for room, as any language's programs expect
         let (read, write) = pipe2(OFlag::O_CLOEXEC)
