@@ -38,6 +38,11 @@ impl<'a> Pairs<'a> {
     pub fn new(stream: &'a [u8]) -> Self {
         Self { rest: stream }
     }
+
+    /// The part of the stream that was not read yet: nothing after the last pair, or after an error.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
 }
 
 impl<'a> Iterator for Pairs<'a> {

@@ -1,8 +1,56 @@
 """What the application finds in environ, and reads from wsgi.input."""
 
+import random
 import unittest
 
 from support import PARAMS, STDIN, Worker, WorkerTest, begin, eventually, head, record, stream
+from support import pairs as encoded
+
+
+NAMES = [
+    "REQUEST_METHOD", "QUERY_STRING", "CONTENT_TYPE", "CONTENT_LENGTH", "SCRIPT_NAME", "PATH_INFO", "HTTPS", "REQUEST_SCHEME", "HTTP_PROXY",
+    "HTTP_HOST", "HOST", "HTTP_X_HOST", "HTTP_COOKIE", "HTTP_A", "HTTP_B", "HTTP_C", "A",
+]  # fmt: skip
+VALUES = ["", "0", "/", "/b", "on", "https", "GET", "HEAD", "é", "v" * 127, "v" * 128, "l" * 1025, "m" * 17000]
+
+
+def other_pairs(chance, pairs):
+    """A request's parameters after another's: the same, or with some of them changed, put elsewhere, left out, or sent twice."""
+    pairs = list(pairs)
+    for _ in range(chance.choice([0, 1, 1, 2, 9])):
+        at = chance.randrange(len(pairs) + 1)
+        what = chance.randrange(4)
+        if what == 0 or not pairs:
+            pairs.insert(at, (chance.choice(NAMES), chance.choice(VALUES)))
+        elif what == 1:
+            del pairs[at - 1]
+        else:
+            pairs[at - 1] = (pairs[at - 1][0], chance.choice(VALUES))
+    return pairs[:40]
+
+
+def expected_environ(pairs):
+    sent = {name: value.encode().decode("latin-1") for name, value in pairs}
+    environ = {
+        "REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.0",
+        "wsgi.version": (1, 0), "wsgi.multithread": False, "wsgi.multiprocess": True, "wsgi.run_once": False, "wsgi.input_terminated": True,
+    }  # fmt: skip
+    environ.update(sent)
+    environ.pop("HTTP_PROXY", None)
+    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        # an empty one is as if it had not been sent, and another before it stands
+        values = [value for known, value in pairs if known == name and value]
+        environ.pop(name, None)
+        if values:
+            environ[name] = values[-1].encode().decode("latin-1")
+    script_name, path_info = sent.get("SCRIPT_NAME", ""), sent.get("PATH_INFO", "")
+    if script_name.endswith("/") and path_info.startswith("/"):
+        script_name = script_name[:-1]
+    environ["SCRIPT_NAME"] = ""
+    environ["PATH_INFO"] = script_name + path_info or sent.get("REQUEST_URI") or "/"
+    https = any(name == "HTTPS" and value in ("on", "1") or (name, value) == ("REQUEST_SCHEME", "https") for name, value in pairs)
+    environ["wsgi.url_scheme"] = "https" if https else "http"
+    return {name: repr(value) for name, value in environ.items()}
 
 
 class EnvironTest(WorkerTest):
@@ -80,6 +128,21 @@ class EnvironTest(WorkerTest):
         with self.worker.connect() as connection:
             connection.send(begin(), stream(PARAMS, b"\x05\x05abc"), stream(STDIN, b""))
             self.assertEqual(connection.response().status, "400 Bad Request")
+
+    def test_requests_of_any_shape_one_after_another(self):
+        chance = random.Random(3)
+        pairs = [("REQUEST_URI", "/"), ("SCRIPT_NAME", "/a")]
+        with self.worker.connect() as connection:
+            for step in range(3000):
+                pairs = other_pairs(chance, pairs)
+                content = b"".join(encoded({name: value.encode()}) for name, value in pairs)
+                connection.send(begin(), stream(PARAMS, content), stream(STDIN, b""))
+                body = connection.response().body
+                if dict(pairs).get("REQUEST_METHOD") == "HEAD":
+                    self.assertEqual(body, b"")
+                    continue
+                found = dict(line.split("=", 1) for line in body.decode().split("\n"))
+                self.assertEqual(found, expected_environ(pairs), "step %d: %r" % (step, pairs))
 
 
 class InputTest(WorkerTest):

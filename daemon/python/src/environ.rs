@@ -1,7 +1,9 @@
 //! `environ`: a request's parameters as PEP 3333 wants them.
 //!
-//! On a kept connection most parameters are the same from request to request: their names and last values are kept as Python strings
-//! ([`Environs`], one a thread). SCRIPT_NAME and PATH_INFO are cut where the application is mounted, whatever the host made of them.
+//! Most parameters are the same from request to request, and come in the same order: a thread's next environ begins as a copy of its last
+//! one ([`Previous`]), in which only what differs is replaced. A request of another shape is put together name by name; the names and the
+//! last values are kept as Python strings ([`Environs`], one a thread). SCRIPT_NAME and PATH_INFO are cut where the application is mounted,
+//! whatever the host made of them.
 
 use std::collections::HashMap;
 
@@ -14,10 +16,12 @@ use stockade_protocol::{
     path::Sent,
 };
 
+use crate::previous::{Parameter, Previous};
+
 /// How many names are remembered. A client that invents more makes us begin anew, not grow.
 pub(crate) const REMEMBERED: usize = 256;
-/// The room kept for a value.
-const LONG: usize = 256;
+/// A value beyond this, in bytes, is not remembered with its name.
+const LONG: usize = 1024;
 
 /// Makes environs.
 #[pyclass(module = "stockade_python")]
@@ -25,16 +29,18 @@ const LONG: usize = 256;
 pub(crate) struct Environs {
     /// What every request has; copied.
     base: Py<PyDict>,
-    /// `mount`: SCRIPT_NAME of every request, as bytes and as in `base`.
+    /// `mount`: SCRIPT_NAME of every request, as `base` has it.
     mount: Box<[u8]>,
-    script_name: Py<PyString>,
     /// Where a name is in `known`.
     places: HashMap<Box<[u8]>, usize>,
     known: Vec<Known>,
+    previous: Previous,
+    /// How many were put together name by name.
+    assembled: u64,
 }
 
 /// What the adapter itself needs to know of a request.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Facts {
     /// The method is HEAD.
     pub(crate) head_only: bool,
@@ -50,11 +56,13 @@ struct Known {
     /// The value that came last, and its string.
     bytes: Vec<u8>,
     value: Py<PyString>,
+    /// In which of the `assembled` it came last.
+    assembled: u64,
 }
 
 /// The names that are more than an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
+pub(crate) enum Meaning {
     Plain,
     /// Not passed on: the application would take it for its own environment's, or it is there without the prefix.
     Dropped,
@@ -67,13 +75,6 @@ enum Meaning {
     RequestUri,
     Https,
     RequestScheme,
-}
-
-/// What was seen of a request's path and scheme while its parameters went by.
-#[derive(Default)]
-struct Seen<'a> {
-    path: Sent<'a>,
-    https: bool,
 }
 
 /// Why there is no environ.
@@ -90,11 +91,12 @@ pub(crate) enum EnvironError {
 impl Environs {
     pub(crate) fn new(py: Python<'_>, base: Py<PyDict>, mount: &str) -> Self {
         Self {
+            previous: Previous::new(base.clone_ref(py)),
             base,
             mount: mount.as_bytes().into(),
-            script_name: latin_1(py, mount.as_bytes()).unbind(),
             places: HashMap::new(),
             known: Vec::new(),
+            assembled: 0,
         }
     }
 
@@ -104,72 +106,61 @@ impl Environs {
         py: Python<'py>,
         parameters: &[u8],
     ) -> Result<(Bound<'py, PyDict>, Facts), EnvironError> {
-        let environ = self.base.bind(py).copy()?;
-        let mut facts = Facts::default();
-        let mut seen = Seen::default();
-        for pair in Pairs::new(parameters) {
-            let (name, value) = pair.map_err(EnvironError::Parameters)?;
-            let known = self.known(py, name, value);
-            match known.meaning {
-                Meaning::Plain => {}
-                Meaning::Dropped => continue,
-                Meaning::ContentLength | Meaning::ContentType if value.is_empty() => continue,
-                Meaning::ContentLength => {
-                    facts.declare(value);
-                }
-                Meaning::ContentType => {}
-                Meaning::Method => facts.head_only = value == b"HEAD",
-                Meaning::PathInfo => seen.path.path_info = Some(value),
-                Meaning::ScriptName => seen.path.script_name = Some(value),
-                Meaning::DocumentUri => seen.path.document_uri = Some(value),
-                Meaning::RequestUri => seen.path.request_uri = Some(value),
-                Meaning::Https => seen.https |= value.eq_ignore_ascii_case(b"on") || value == b"1",
-                Meaning::RequestScheme => seen.https |= value.eq_ignore_ascii_case(b"https"),
-            }
-            environ.set_item(&known.name, &known.value)?;
+        if !self.previous.repeat(py, parameters, &self.mount)? {
+            self.assemble(py, parameters)?;
         }
-        if seen.https {
-            environ.set_item(
-                pyo3::intern!(py, "wsgi.url_scheme"),
-                pyo3::intern!(py, "https"),
-            )?;
-        }
-        self.settle(&seen.path, &environ)?;
-        Ok((environ, facts))
+        self.previous.environ(py)
     }
 
-    /// Sets SCRIPT_NAME and PATH_INFO where the host's are others.
-    fn settle(&self, sent: &Sent<'_>, environ: &Bound<'_, PyDict>) -> Result<(), EnvironError> {
-        let py = environ.py();
-        let path_info = sent
-            .path_info_below(&self.mount)
-            .ok_or(EnvironError::Elsewhere)?;
-        if sent.path_info.unwrap_or_default() != &*path_info {
-            environ.set_item(pyo3::intern!(py, "PATH_INFO"), latin_1(py, &path_info))?;
+    /// Puts an environ together, name by name.
+    fn assemble(&mut self, py: Python<'_>, parameters: &[u8]) -> Result<(), EnvironError> {
+        self.assembled += 1;
+        let environ = self.base.bind(py).copy()?;
+        let mut list = Vec::new();
+        let mut once = true;
+        let mut pairs = Pairs::new(parameters);
+        while let Some(pair) = pairs.next() {
+            let (name, value) = pair.map_err(EnvironError::Parameters)?;
+            let assembled = self.assembled;
+            let known = self.known(py, name, value);
+            once &= std::mem::replace(&mut known.assembled, assembled) != assembled;
+            if known.meaning.is_entry(value) {
+                environ.set_item(&known.name, &known.value)?;
+            }
+            list.push(Parameter {
+                name: known.name.clone_ref(py),
+                meaning: known.meaning,
+                named: name.len(),
+                value: value.len(),
+                end: parameters.len() - pairs.rest().len(),
+            });
         }
-        if sent.script_name.is_some_and(|name| *name != *self.mount) {
-            environ.set_item(pyo3::intern!(py, "SCRIPT_NAME"), &self.script_name)?;
-        }
-        Ok(())
+        // names that were forgotten meanwhile may have come twice
+        once &= list.len() <= self.known.len();
+        let environ = environ.unbind();
+        self.previous
+            .replace(py, parameters, list, environ, once, &self.mount)
     }
 
     /// What is known of a name, with this value.
-    fn known(&mut self, py: Python<'_>, name: &[u8], value: &[u8]) -> &Known {
+    fn known(&mut self, py: Python<'_>, name: &[u8], value: &[u8]) -> &mut Known {
         let place = match self.places.get(name) {
             Some(&place) => place,
-            None => self.learn(py, name, value),
+            None => self.learn(py, name),
         };
         let known = &mut self.known[place];
-        if known.bytes != value {
+        // of a long one no bytes are kept
+        if known.bytes != value || value.is_empty() {
             known.value = latin_1(py, value).unbind();
             known.bytes.clear();
-            known.bytes.extend_from_slice(value);
-            known.bytes.shrink_to(LONG);
+            if value.len() <= LONG {
+                known.bytes.extend_from_slice(value);
+            }
         }
         known
     }
 
-    fn learn(&mut self, py: Python<'_>, name: &[u8], value: &[u8]) -> usize {
+    fn learn(&mut self, py: Python<'_>, name: &[u8]) -> usize {
         if self.known.len() >= REMEMBERED {
             self.places.clear();
             self.known.clear();
@@ -178,8 +169,9 @@ impl Environs {
         self.known.push(Known {
             name: latin_1(py, name).unbind(),
             meaning: Meaning::of(name),
-            bytes: value.to_vec(),
-            value: latin_1(py, value).unbind(),
+            bytes: Vec::new(),
+            value: pyo3::intern!(py, "").clone().unbind(),
+            assembled: 0,
         });
         self.places.insert(name.into(), place);
         place
@@ -209,6 +201,65 @@ impl Meaning {
             b"REQUEST_SCHEME" => Self::RequestScheme,
             _ => Self::Plain,
         }
+    }
+
+    /// Whether a parameter with this value is an entry of the environ as it is. SCRIPT_NAME and PATH_INFO are cut anew.
+    pub(crate) fn is_entry(self, value: &[u8]) -> bool {
+        match self {
+            Self::Dropped | Self::PathInfo | Self::ScriptName => false,
+            Self::ContentLength | Self::ContentType => !value.is_empty(),
+            Self::Plain
+            | Self::Method
+            | Self::DocumentUri
+            | Self::RequestUri
+            | Self::Https
+            | Self::RequestScheme => true,
+        }
+    }
+}
+
+/// What a request's parameters say of its path, scheme and body.
+#[derive(Default)]
+pub(crate) struct Seen<'a> {
+    pub(crate) facts: Facts,
+    path: Sent<'a>,
+    https: bool,
+}
+
+impl<'a> Seen<'a> {
+    pub(crate) fn note(&mut self, meaning: Meaning, value: &'a [u8]) {
+        match meaning {
+            Meaning::Plain | Meaning::Dropped | Meaning::ContentType => {}
+            Meaning::ContentLength if value.is_empty() => {}
+            Meaning::ContentLength => self.facts.declare(value),
+            Meaning::Method => self.facts.head_only = value == b"HEAD",
+            Meaning::PathInfo => self.path.path_info = Some(value),
+            Meaning::ScriptName => self.path.script_name = Some(value),
+            Meaning::DocumentUri => self.path.document_uri = Some(value),
+            Meaning::RequestUri => self.path.request_uri = Some(value),
+            Meaning::Https => self.https |= value.eq_ignore_ascii_case(b"on") || value == b"1",
+            Meaning::RequestScheme => self.https |= value.eq_ignore_ascii_case(b"https"),
+        }
+    }
+
+    /// Sets what follows from it.
+    pub(crate) fn settle(
+        &self,
+        environ: &Bound<'_, PyDict>,
+        mount: &[u8],
+    ) -> Result<(), EnvironError> {
+        let py = environ.py();
+        let path_info = self
+            .path
+            .path_info_below(mount)
+            .ok_or(EnvironError::Elsewhere)?;
+        environ.set_item(pyo3::intern!(py, "PATH_INFO"), latin_1(py, &path_info))?;
+        let scheme = match self.https {
+            true => pyo3::intern!(py, "https"),
+            false => pyo3::intern!(py, "http"),
+        };
+        environ.set_item(pyo3::intern!(py, "wsgi.url_scheme"), scheme)?;
+        Ok(())
     }
 }
 

@@ -29,6 +29,7 @@ mod interrupt;
 mod loops;
 mod module;
 mod page;
+mod previous;
 mod reply;
 mod report;
 mod response;

@@ -309,6 +309,8 @@ fn base_environ(py: Python<'_>, arguments: &Arguments) -> PyResult<Py<PyDict>> {
     }
     base.set_item("SCRIPT_NAME", latin_1(py, arguments.mount.as_bytes()))?;
     base.set_item("wsgi.version", (1, 0))?;
+    // its place: a copy need not grow when the request's is set
+    base.set_item("wsgi.input", py.None())?;
     base.set_item("wsgi.errors", py.import("sys")?.getattr("stderr")?)?;
     base.set_item("wsgi.multithread", arguments.slots > 1)?;
     base.set_item("wsgi.multiprocess", true)?;
