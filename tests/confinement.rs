@@ -18,12 +18,15 @@ use crate::support::{
     probe::{eval, probe},
     process::{self, command},
     site::Site,
-    stockade::{Pool, Stockade},
+    stockade::{Pool, Stockade, configuration},
     tools,
 };
 
 /// Somebody with nothing; the folder of the test is given to it.
 const NOBODY: u32 = 65_534;
+/// Where [`stat`] finds them.
+const NICE: usize = 16;
+const POLICY: usize = 38;
 /// As the kernel writes it.
 const NO_CAPABILITY: &str = "0000000000000000";
 
@@ -67,6 +70,14 @@ fn status(pid: i32, field: &str) -> String {
     line.expect("the kernel tells it").trim().to_owned()
 }
 
+/// A field of /proc/PID/stat, counted from the state of the process on.
+fn stat(pid: i32, field: usize) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the worker runs");
+    let (_, fields) = stat.rsplit_once(')').expect("the name is in brackets");
+    let field = fields.split_whitespace().nth(field);
+    field.expect("the kernel tells it").to_owned()
+}
+
 /// Soft and hard.
 fn limit(pid: i32, name: &str) -> (String, String) {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("the worker runs");
@@ -83,7 +94,7 @@ fn both(number: &str) -> (String, String) {
 #[test]
 fn limits_are_those_of_the_pool() {
     let stockade = Stockade::scripted(
-        "processes = 1\nmemory-limit = \"64MiB\"\nvirtual-memory-limit = \"1GiB\"\nopen-files = 77\ncore-size = \"1MiB\"\ncpu-priority = 7",
+        "processes = 1\nmemory-limit = \"64MiB\"\nvirtual-memory-limit = \"1GiB\"\nopen-files = 77\ncore-size = \"1MiB\"\ncpu-priority = 7\ncpu-policy = \"idle\"",
     );
     let pid = stockade.connect().get("").pid();
     assert_eq!(limit(pid, "Max data size"), both("67108864"));
@@ -91,9 +102,8 @@ fn limits_are_those_of_the_pool() {
     assert_eq!(limit(pid, "Max open files"), both("77"));
     assert_eq!(limit(pid, "Max core file size"), both("1048576"));
     assert_eq!(limit(pid, "Max cpu time").0, "unlimited");
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    assert_eq!(fields.split_whitespace().nth(16), Some("7"), "{stat}");
+    assert_eq!(stat(pid, NICE), "7");
+    assert_eq!(stat(pid, POLICY), "5", "SCHED_IDLE");
     // what goes beyond fails in it, and only there
     let answer = stockade.connect().get("leak=100");
     assert_eq!(answer.status(), 502);
@@ -106,6 +116,29 @@ fn limits_where_nothing_is_said() {
     let pid = stockade.connect().get("").pid();
     assert_eq!(limit(pid, "Max open files"), both("1024"));
     assert_eq!(limit(pid, "Max core file size"), both("0"));
+    assert_eq!(stat(pid, POLICY), "3", "SCHED_BATCH");
+    for pid in [stockade.pid(), stockade.relay()] {
+        assert_eq!(stat(pid, POLICY), "0", "SCHED_OTHER");
+    }
+}
+
+#[test]
+fn the_daemon_s_own_policy_is_passed_on() {
+    let site = Site::new();
+    let pools = [
+        Pool::scripted(&site, &[], "processes = 1"),
+        Pool::scripted(&site, &[], "processes = 1\ncpu-policy = \"inherit\"").named("inherits"),
+    ];
+    let mut starter = command("chrt");
+    starter.args(["--idle", "0"]).arg(built::stockade());
+    let config = configuration(&site, &pools);
+    let stockade = Stockade::start(site, &config, &mut starter);
+    for pool in ["app", "inherits"] {
+        stockade.wait_ready(pool, 1);
+    }
+    for pid in stockade.workers() {
+        assert_eq!(stat(pid, POLICY), "5", "SCHED_IDLE");
+    }
 }
 
 #[test]

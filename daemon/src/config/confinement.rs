@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::Resource;
 use serde::{Deserialize, Serialize};
 
+pub use forms::CpuPolicy;
 pub(super) use forms::{CoreSize, PathOrOff, Priority};
 pub use paths::Paths;
 pub(super) use print::{entries, entries_of_start};
@@ -31,6 +32,8 @@ pub struct Confinement {
     pub chroot: Option<PathBuf>,
     /// `cpu-priority`; 0: what the daemon has.
     pub cpu_priority: i32,
+    /// `cpu-policy`.
+    pub cpu_policy: CpuPolicy,
     /// `memory-limit` and the like.
     pub limits: Limits,
     /// It may gain what it has not: `no-new-privileges` is false.
@@ -60,6 +63,7 @@ pub struct Limits {
 pub(super) const KEYS: &[&str] = &[
     "chroot",
     "cpu-priority",
+    "cpu-policy",
     "memory-limit",
     "virtual-memory-limit",
     "open-files",
@@ -94,6 +98,7 @@ pub(super) fn confinement(
     Some(Confinement {
         chroot,
         cpu_priority: cpu_priority?,
+        cpu_policy: value(keys.cpu_policy.as_ref(), |given| *given, CpuPolicy::Batch),
         limits: limits?,
         new_privileges,
         private_tmp,

@@ -210,6 +210,7 @@ const PEERS: &[(&str, &[&str])] = &[
     ("shutdown-timeout", &["stopwaitsecs", "timeoutstopsec"]),
     ("backoff-initial", &["restartsec"]),
     ("cpu-priority", &["nice", "process-priority"]),
+    ("cpu-policy", &["cpuschedulingpolicy"]),
     ("access-log", &["accesslog", "logto"]),
 ];
 
@@ -220,8 +221,12 @@ const ADVICE: &[(&[&str], &str)] = &[
         "write `processes` for a fixed number of workers, or [pool.NAME.scale] for one between two bounds (`minimum = 0`: on demand)",
     ),
     (
-        &["preload-app", "lazy-apps"],
-        "remove it: each worker loads the application itself",
+        &["preload-app"],
+        "write `preload = true`: the application is loaded once, and workers are forked of it",
+    ),
+    (
+        &["lazy-apps"],
+        "remove it: each worker loads the application itself, unless `preload = true`",
     ),
     (
         &["max-requests-jitter"],

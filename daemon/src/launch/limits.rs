@@ -7,7 +7,6 @@ use nix::{
     errno::Errno,
     sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
 };
-use rustix::process::setpriority_process;
 
 use super::plan::Failure;
 use crate::config::confinement::Limits;
@@ -39,22 +38,6 @@ pub(super) fn set(limits: &Limits) -> Result<(), Failure> {
         setrlimit(limit.resource, limit.soft, limit.hard)
             .map_err(|error| failure(&limit, error))?;
     }
-    Ok(())
-}
-
-/// `cpu-priority`, before the account is changed: only root may go before others.
-pub(super) fn prioritise(priority: i32) -> Result<(), Failure> {
-    if priority == 0 {
-        return Ok(());
-    }
-    setpriority_process(None, priority).map_err(|error| {
-        Failure::of(
-            format!("set cpu-priority = {priority}"),
-            Errno::from_raw(error.raw_os_error()).desc(),
-        )
-    })?;
-    // Where the scheduler groups processes by session, a number counts within ours alone, and the group has one of its own.
-    drop(std::fs::write(AUTOGROUP, priority.to_string()));
     Ok(())
 }
 
@@ -106,8 +89,6 @@ fn failure(limit: &Set, error: Errno) -> Failure {
         format_args!("{}{hint}", error.desc()),
     )
 }
-
-const AUTOGROUP: &str = "/proc/self/autogroup";
 /// From SIGXCPU to SIGKILL, in seconds of the processor.
 const CPU_GRACE: u64 = 5;
 

@@ -8,7 +8,7 @@
 //! - `transform`: the steps in their order, and exec.
 //! - `descriptors`: which of them the program finds where.
 //! - `identity`: user and group; `capabilities`: the powers of root.
-//! - `limits`: memory, files, the processor; `paths`, `private_tmp`: what of the file system is in reach.
+//! - `limits`: memory, files, time; `scheduler`: the processors; `paths`, `private_tmp`: what of the file system is in reach.
 //! - [`python`]: how an interpreter is started.
 
 mod capabilities;
@@ -20,6 +20,7 @@ pub mod plan;
 mod private_tmp;
 pub mod python;
 mod receive;
+mod scheduler;
 mod transform;
 
 use std::{

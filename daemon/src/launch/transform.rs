@@ -24,7 +24,7 @@ use super::{
     descriptors::Descriptors,
     identity, limits, paths,
     plan::{Failure, Plan},
-    private_tmp,
+    private_tmp, scheduler,
 };
 use crate::config::confinement::Confinement;
 
@@ -84,7 +84,8 @@ fn confine(plan: &Plan, descriptors: &Descriptors) -> Result<(), Failure> {
 /// What needs the power of root, where we have it.
 fn as_root(confinement: &Confinement) -> Result<(), Failure> {
     limits::raise(&confinement.limits)?;
-    limits::prioritise(confinement.cpu_priority)?;
+    scheduler::schedule(confinement.cpu_policy)?;
+    scheduler::prioritise(confinement.cpu_priority)?;
     let root = confinement.chroot.as_deref();
     // Seen from outside the root folder, for the namespace's maps are in our /proc.
     if confinement.private_tmp {

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use toml::{Spanned, de::DeValue};
 
 use super::super::{
     sizes,
-    values::{Value, Wrong, integer, is_off, must_be, wrong},
+    values::{Value, Wrong, integer, is_off, must_be, one_of, wrong},
 };
 
 /// A path; none: "off".
@@ -16,6 +17,18 @@ pub(in crate::config) struct PathOrOff(pub Option<PathBuf>);
 /// `cpu-priority`: -20 is before all others, 19 behind them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Priority(pub i32);
+
+/// `cpu-policy`: how the system shares the processors out (`man 7 sched`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CpuPolicy {
+    /// Who has come to have work waits until who is at work pauses, or has had its share: SCHED_BATCH.
+    Batch,
+    /// Only what nobody else wants: SCHED_IDLE.
+    Idle,
+    /// What the daemon has.
+    #[default]
+    Inherit,
+}
 
 /// `core-size`, in bytes; the largest number: no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +51,19 @@ impl Value for Priority {
             .filter(|number| (-20..=19).contains(number))
             .map(Self)
             .ok_or_else(|| must_be(value, wanted))
+    }
+}
+
+impl Value for CpuPolicy {
+    fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        one_of(
+            value,
+            &[
+                ("batch", Self::Batch),
+                ("idle", Self::Idle),
+                ("inherit", Self::Inherit),
+            ],
+        )
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
         start::{self, Start},
         surroundings::Surroundings,
     },
-    Confinement,
+    Confinement, CpuPolicy,
 };
 
 /// Every key of this page but `supplementary-groups`.
@@ -19,6 +19,7 @@ pub(in crate::config) fn entries(pool: &Pool) -> Vec<Entry> {
     let Confinement {
         chroot,
         cpu_priority,
+        cpu_policy,
         limits,
         new_privileges,
         private_tmp,
@@ -33,6 +34,14 @@ pub(in crate::config) fn entries(pool: &Pool) -> Vec<Entry> {
             chroot.as_deref().map_or_else(|| string("off"), path),
         ),
         ("cpu-priority", number(*cpu_priority)),
+        (
+            "cpu-policy",
+            string(match cpu_policy {
+                CpuPolicy::Batch => "batch",
+                CpuPolicy::Idle => "idle",
+                CpuPolicy::Inherit => "inherit",
+            }),
+        ),
         ("memory-limit", ceiling(limits.data)),
         ("virtual-memory-limit", ceiling(limits.address_space)),
         ("open-files", limits.open_files.and_then(number)),

@@ -10,7 +10,7 @@ use super::{
     read,
 };
 use crate::config::{
-    confinement::{Confinement, Limits},
+    confinement::{Confinement, CpuPolicy, Limits},
     resolved::Application,
     start::Start,
 };
@@ -18,6 +18,7 @@ use crate::config::{
 /// What holds where nothing is said.
 pub(super) fn default_confinement() -> Confinement {
     Confinement {
+        cpu_policy: CpuPolicy::Batch,
         limits: Limits {
             open_files: Some(1024),
             core: Some(0),
@@ -49,6 +50,7 @@ fn limits_are_what_is_said() {
         pool.confinement,
         Confinement {
             cpu_priority: -20,
+            cpu_policy: CpuPolicy::Batch,
             limits: Limits {
                 data: Some(512 << 20),
                 address_space: Some(4 << 30),
@@ -69,6 +71,18 @@ fn limits_may_be_left_off() {
         let pool = pool(&format!("core-size = {key:?}\nmemory-limit = \"off\""));
         assert_eq!(pool.confinement.limits.core, Some(size));
         assert_eq!(pool.confinement.limits.data, None);
+    }
+}
+
+#[test]
+fn the_policy_of_the_processor() {
+    for (keys, policy) in [
+        ("", CpuPolicy::Batch),
+        ("cpu-policy = \"batch\"", CpuPolicy::Batch),
+        ("cpu-policy = \"idle\"", CpuPolicy::Idle),
+        ("cpu-policy = \"inherit\"", CpuPolicy::Inherit),
+    ] {
+        assert_eq!(pool(keys).confinement.cpu_policy, policy);
     }
 }
 

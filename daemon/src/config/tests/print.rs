@@ -67,6 +67,7 @@ command = ["php-cgi", "-n"]
 maximum-requests = 500
 inherit-environment = true
 cpu-priority = 5
+cpu-policy = "idle"
 maximum-memory = "512MiB"
 cpu-time-limit = "1h"
 retry = "unsent"
