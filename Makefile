@@ -35,7 +35,7 @@ install:
 	install -D -t $(DESTDIR)$(PREFIX)/lib/stockade target/release/stockade target/release/libstockade_python.so
 	mkdir -p $(DESTDIR)$(PREFIX)/bin
 	ln -sf $(PREFIX)/lib/stockade/stockade $(DESTDIR)$(PREFIX)/bin/stockade
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/stockade docs/manual.md docs/configuration.md
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/stockade docs/manual.md docs/python.md docs/configuration.md
 	sed 's|/usr/local|$(PREFIX)|g' conf/systemd/stockade.service | \
 	install -D -m 644 /dev/stdin $(DESTDIR)$(UNITS)/stockade.service
 

@@ -1,4 +1,4 @@
-"""What an application can know of Stockade and ask of it; the manual has it under "The module `stockade`".
+"""What an application can know of Stockade and ask of it; docs/python.md has it under "The module `stockade`".
 
 Every Python worker has this file as the module `stockade`, and outside Stockade it is a package that can be imported all the same: what is
 subscribed to never happens there. What only a worker knows its adapter tells here (`_activate`). It imports as little as it can: every
