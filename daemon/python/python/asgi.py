@@ -11,8 +11,8 @@ import time
 import stockade
 from stockade_python import Codec
 from stockade_python.report import write as report
-from stockade_python.serving import exit_status, name_in_reports
-from stockade_python.warm import answered, freeze, raised
+from stockade_python.serving import exit_status, name_in_reports, of_leaving
+from stockade_python.warm import Call, answered, freeze, raised
 
 # a body that nobody takes is read this far ahead
 AHEAD = 64 * 1024
@@ -160,7 +160,7 @@ class Request:
         return {"type": "http.disconnect"}
 
     async def send(self, message):
-        kind = message["type"]
+        kind = message.get("type")
         if self.complete:
             raise RuntimeError("%s was sent behind the end of the response" % kind)
         if self.gone:
@@ -176,12 +176,16 @@ class Request:
             if connection.room is not None:
                 await asyncio.shield(connection.room)
         elif kind == "http.response.start":
-            status = message["status"]
-            line = STATUS_LINES.get(status) or "%d" % status
+            status = message.get("status")
+            line = STATUS_LINES.get(status)
+            if line is None:
+                if not isinstance(status, int):
+                    raise TypeError("the status of http.response.start must be int, not %s" % type(status).__name__)
+                line = "%d" % status
             connection.codec.start(line, message.get("headers", ()))
             self.status = status
         else:
-            raise RuntimeError("%s cannot be sent in the place of a response" % kind)
+            raise RuntimeError("a message of the type %r cannot be sent: a response is http.response.start and http.response.body" % kind)
 
     def finish(self):
         self.complete = True
@@ -229,28 +233,6 @@ class Request:
         text = report(line, error, frames)
         if self.connection.worker.development:
             self.told = text
-
-
-class WarmUp:
-    """A request that nobody sent."""
-
-    def __init__(self):
-        self.status = None
-        self.asked = False
-        self.complete = asyncio.Event()
-
-    async def receive(self):
-        if not self.asked:
-            self.asked = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await self.complete.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message):
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        elif not message.get("more_body", False):
-            self.complete.set()
 
 
 class Worker:
@@ -314,7 +296,7 @@ class Worker:
         for url, scope in requests:
             if self.state is not None:
                 scope["state"] = self.state.copy()
-            answer = WarmUp()
+            answer = Call()
             try:
                 await self.application(scope, answer.receive, answer.send)
             except BaseException as error:
@@ -352,7 +334,7 @@ class Worker:
                 request.say("cancelled, for the worker ends")
         except BaseException as error:
             # that the client left is no fault of the application
-            if not (request.gone and isinstance(error, OSError)):
+            if not (request.gone and of_leaving(error)):
                 request.say("exception", error)
                 if watched:
                     stockade._raised(seat, error)

@@ -37,6 +37,31 @@ class Answer:
         return lambda data: None
 
 
+class Call:
+    """What an ASGI application is called with for a request that nobody sent."""
+
+    def __init__(self):
+        # which is not loaded where nobody needs it
+        import asyncio
+
+        self.status = None
+        self.asked = False
+        self.complete = asyncio.Event()
+
+    async def receive(self):
+        if not self.asked:
+            self.asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self.complete.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message):
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif not message.get("more_body", False):
+            self.complete.set()
+
+
 def raised(url, error):
     frames = error.__traceback__
     report("warm-up %s: exception" % url, error, frames.tb_next or frames)

@@ -8,6 +8,7 @@ use pyo3::{
 
 use crate::{
     environ::{EnvironError, Environs},
+    exchange::unstarted,
     head::Head,
     page,
     reply::{Reply, ReplyError, Sink},
@@ -164,7 +165,12 @@ impl Codec {
     /// A block of the body; the last one ends the response.
     fn send(&mut self, body: &Bound<'_, PyAny>, more: bool) -> PyResult<()> {
         let body = as_block(body)?.as_bytes();
-        let Self { wire, reply, .. } = self;
+        let Self {
+            wire,
+            reply,
+            source,
+        } = self;
+        let failed = |error| failed(error, source);
         if !more && !reply.sent() {
             reply.announce(body.len() as u64);
         }
@@ -231,7 +237,12 @@ impl Codec {
     }
 
     fn finish(&mut self, text: &str) -> PyResult<()> {
-        let Self { wire, reply, .. } = self;
+        let Self {
+            wire,
+            reply,
+            source,
+        } = self;
+        let failed = |error| failed(error, source);
         reply.announce(text.len() as u64);
         reply.block(text.as_bytes(), wire).map_err(failed)?;
         reply.complete(wire).map_err(failed)?;
@@ -274,11 +285,14 @@ fn value_error(error: &crate::head::HeadError) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
-fn failed(error: ReplyError) -> PyErr {
+fn failed(error: ReplyError, source: &Source) -> PyErr {
     match error {
-        ReplyError::Unstarted => {
-            PyRuntimeError::new_err("the body was sent before the beginning of the response")
-        }
+        ReplyError::Unstarted => match source {
+            Source::Scopes(_) => {
+                PyRuntimeError::new_err("http.response.body was sent before http.response.start")
+            }
+            Source::Environs(_) => unstarted(),
+        },
         ReplyError::Short(owed) => PyValueError::new_err(format!(
             "the response's body ended {owed} bytes before its Content-Length"
         )),

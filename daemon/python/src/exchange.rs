@@ -147,7 +147,7 @@ impl Exchange {
 
     fn note(&mut self, done: Result<(), ReplyError>) -> Result<(), Fault> {
         done.map_err(|error| match error {
-            ReplyError::Unstarted => unstarted(),
+            ReplyError::Unstarted => Fault::Raised(unstarted()),
             ReplyError::Short(owed) => Fault::Short(owed),
             ReplyError::Write(error) => {
                 self.gone = true;
@@ -183,7 +183,8 @@ fn over() -> Fault {
     Fault::Raised(exceptions::PyValueError::new_err("the request is over"))
 }
 
-fn unstarted() -> Fault {
+/// A WSGI application's.
+pub(crate) fn unstarted() -> PyErr {
     let message = "the application sent its response without calling start_response";
-    Fault::Raised(exceptions::PyAssertionError::new_err(message))
+    exceptions::PyAssertionError::new_err(message)
 }

@@ -462,6 +462,18 @@ impl Application {
         }
     }
 
+    /// `asgi`.
+    #[must_use]
+    pub const fn is_asgi(&self) -> bool {
+        matches!(
+            self,
+            Self::Python {
+                interface: Interface::Asgi,
+                ..
+            }
+        )
+    }
+
     /// Its kind.
     #[must_use]
     pub const fn kind(&self) -> Kind {

@@ -193,6 +193,9 @@ pub enum ToRelay {
         probe: bool,
         /// `multiplex`.
         multiplexes: bool,
+        /// The end of a request's connection tells its application that the client has gone.
+        #[serde(default)]
+        hears_leaving: bool,
     },
     /// A worker that was retired is a template from here on.
     TemplateMade {

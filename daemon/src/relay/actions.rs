@@ -244,7 +244,7 @@ impl State {
     }
 
     /// The host of a request is gone, or has its answer: queued, the request is forgotten; running, the worker may finish if
-    /// it has the whole body and has not begun to answer. Its slot is free when it is done.
+    /// it has the whole body, has not begun to answer, and cannot be told. Its slot is free when it is done.
     pub(super) fn host_gone(&mut self, key: RequestKey) {
         let Some(request) = self.requests.get_mut(key) else {
             return;
@@ -261,8 +261,11 @@ impl State {
             // it may have been the one whose bytes were in the others' way
             link.trunk.room.set(self.clock.now());
         }
-        let may_finish =
-            !request.head_sent && link.as_ref().is_some_and(|link| link.body_sent.get());
+        let may_finish = !request.head_sent
+            && link.as_ref().is_some_and(|link| {
+                let worker = self.workers.get(&link.trunk.worker);
+                link.body_sent.get() && !worker.is_some_and(|known| known.hears_leaving)
+            });
         self.dispatch
             .handle(Event::HostGone { request: key }, self.clock.now());
         match link {

@@ -137,6 +137,8 @@ pub(super) struct Worker {
     pub(super) template: bool,
     /// It takes several requests at a time on one connection.
     pub(super) multiplexes: bool,
+    /// The end of a request's connection tells its application that the client has gone.
+    pub(super) hears_leaving: bool,
     /// Requests that it is given at a time.
     pub(super) slots: u32,
     /// It is to be given no more.

@@ -354,6 +354,7 @@ fn worker_launched(pool: &Rc<pool::Pool>, message: ToRelay, lines: LastLines) {
         template,
         probe,
         multiplexes,
+        hears_leaving,
         ..
     } = message
     else {
@@ -368,6 +369,7 @@ fn worker_launched(pool: &Rc<pool::Pool>, message: ToRelay, lines: LastLines) {
         tells,
         template,
         multiplexes,
+        hears_leaving,
         slots: 0,
         offered: false,
         retired: false,

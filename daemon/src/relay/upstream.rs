@@ -161,6 +161,7 @@ impl State {
             template: false,
             tells: false,
             multiplexes,
+            hears_leaving: false,
             slots,
             offered: true,
             retired: false,

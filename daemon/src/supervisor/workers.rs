@@ -249,6 +249,7 @@ impl Worker {
             template: *template,
             probe,
             multiplexes: self.keys.multiplex,
+            hears_leaving: self.keys.application.is_asgi(),
         };
         (message, self.output.to_vec())
     }
