@@ -202,6 +202,25 @@ fn what_no_fork_may_share_is_refused_with_its_name() {
     }
 }
 
+/// Seen at once, not when the time to start is over.
+#[test]
+fn a_template_without_room_for_a_workers_descriptors_says_so() {
+    let site = Site::new();
+    let tight = "import os, resource, stockade\n@stockade.before_fork\ndef tighten():\n    room = len(os.listdir('/proc/self/fd')) + 2\n    resource.setrlimit(resource.RLIMIT_NOFILE, (room, room))\n";
+    site.write("pages.py", &format!("{tight}{PAGES}"));
+    let keys = keys(
+        &site,
+        "preload = true\nprocesses = 1\nstartup-timeout = \"off\"",
+    );
+    let stockade = Stockade::serve(site, &[Pool::new(&keys)]);
+    stockade
+        .log
+        .wait(&["Too many open files", "raise open-files"]);
+    stockade
+        .log
+        .wait(&["not started: its template did not fork it"]);
+}
+
 #[test]
 fn a_seasoned_worker_becomes_the_template_of_the_others() {
     let stockade = serve("processes = 2\nrefork-after = 30");

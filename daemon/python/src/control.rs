@@ -150,7 +150,8 @@ impl Control {
         let mut message = [0; MESSAGE_LEN];
         let (length, mut descriptors) = match self.receive(&mut message) {
             Ok(received) => received,
-            Err(Errno::EAGAIN | Errno::EINTR) => return Heard::Nothing,
+            // what was asked for with a descriptor is not done
+            Err(Errno::EAGAIN | Errno::EINTR | Errno::EMFILE) => return Heard::Nothing,
             Err(_) => return Heard::Gone,
         };
         match length {
@@ -168,13 +169,16 @@ impl Control {
         }
     }
 
-    /// One message, if there is one: its length, and the descriptors that came with it.
+    /// One message, if there is one: its length, and the descriptors that came with it. EMFILE: it is lost, and some of them stay open.
     fn receive(&self, message: &mut [u8; MESSAGE_LEN]) -> nix::Result<(usize, Vec<OwnedFd>)> {
         let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
         let mut parts = [IoSliceMut::new(message)];
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
         let socket = self.socket.as_raw_fd();
         let received = recvmsg::<()>(socket, &mut parts, Some(&mut space), flags)?;
+        if received.flags.contains(MsgFlags::MSG_CTRUNC) {
+            return Err(Errno::EMFILE);
+        }
         let mut descriptors = Vec::new();
         for control in received.cmsgs().into_iter().flatten() {
             if let ControlMessageOwned::ScmRights(numbers) = control {

@@ -17,6 +17,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{prctl, signal::Signal},
     unistd::{Pid, dup2_stderr, dup2_stdout, getpid, getppid, setsid},
@@ -61,7 +62,12 @@ pub(crate) fn run(py: Python<'_>, control: &Control, report: &Report) -> PyResul
             Ok(None) => return Err(exit(py, 0)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => py.check_signals()?,
             Err(error) => {
-                let line = format!("the template ends, for it cannot hear the supervisor: {error}");
+                let hint = match error.raw_os_error() {
+                    Some(libc::EMFILE) => ": it was given a worker's descriptors, raise open-files",
+                    _ => "",
+                };
+                let line =
+                    format!("the template ends, for it cannot hear the supervisor: {error}{hint}");
                 report.worker(&line, None, py);
                 return Err(exit(py, 1));
             }
