@@ -49,6 +49,13 @@ pub(crate) fn run(py: Python<'_>, control: &Control, report: &Report) -> PyResul
     let own = vec![control.as_raw_fd()];
     module.getattr("prepare")?.call1((own,))?;
     warm::freeze(py)?;
+    if let Err(error) = stockade_mappings::give_up_code() {
+        report.worker(
+            &format!("the template keeps the code of the import: {error}"),
+            None,
+            py,
+        );
+    }
     let supervisor = getppid();
     control.ready()?;
     loop {

@@ -112,6 +112,10 @@ impl Relay {
         }
         self.accepting.send_replace(Accepting::Yes);
         self.say(FromRelay::Serving);
+        // what was needed to get here is not needed again
+        if let Err(error) = stockade_mappings::give_up_code() {
+            tracing::debug!("relay: it keeps the code of its start: {error}");
+        }
         if awaits {
             let heard = self.incoming.heard.clone();
             task::spawn_local(async move {

@@ -313,6 +313,12 @@ impl Shell {
             .map(|record| (&*record.name, record.standing()))
             .collect();
         self.systemd.pools(&pools);
+        if pools.iter().all(|(_, state)| *state != PoolState::Starting) {
+            // what was needed to get here is not needed again for long
+            if let Err(error) = stockade_mappings::give_up_code() {
+                tracing::debug!("the supervisor keeps the code of its start: {error}");
+            }
+        }
     }
 
     fn finish_reload(&mut self, pool: PoolId, generation: Generation) {
