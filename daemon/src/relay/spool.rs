@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Bytes for one write, and in one read.
-const PIECE: usize = 128 * 1024;
+const PIECE: usize = 256 * 1024;
 /// No more is taken from a host while this much waits to be written. In bytes.
 const BEHIND: usize = 512 * 1024;
 /// No more is read from the file while this much waits for the worker. In bytes.
