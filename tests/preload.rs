@@ -21,6 +21,7 @@ fn workers_are_forked_of_what_was_loaded_and_warmed_up_once() {
     let keys = "processes = 3\nwarm-up = [\"/warm\", \"http://www.example.org/warm?x\"]";
     let stockade = serve(keys);
     stockade.wait_ready("app", 3);
+    assert_eq!(stockade.log.matching(&["forked, generation 1"]).len(), 3);
     let template = template(&stockade);
     let answers = of_all(&stockade, 3);
     for answer in &answers {

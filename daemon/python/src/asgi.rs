@@ -84,6 +84,7 @@ fn base_scope(
             ],
         )?,
     )?;
-    base.set_item("extensions", PyDict::new(py))?;
+    // its place
+    base.set_item("extensions", py.None())?;
     Ok(base.unbind())
 }

@@ -164,16 +164,17 @@ impl Scopes {
                 scope.set_item(name, (text(py, host), port))?;
             }
         }
+        // what the application puts there is of this request
+        let extensions = PyDict::new(py);
         if !seen.request_id.is_empty() {
             let ours = PyDict::new(py);
             ours.set_item(pyo3::intern!(py, "request_id"), text(py, seen.request_id))?;
             if !seen.queue_time.is_empty() {
                 ours.set_item(pyo3::intern!(py, "queue_time"), text(py, seen.queue_time))?;
             }
-            let extensions = PyDict::new(py);
             extensions.set_item(pyo3::intern!(py, "stockade"), ours)?;
-            scope.set_item(pyo3::intern!(py, "extensions"), extensions)?;
         }
+        scope.set_item(pyo3::intern!(py, "extensions"), extensions)?;
         Ok(())
     }
 }

@@ -7,8 +7,10 @@ use stockade_policy::{
     dispatch::{Event, RequestKey},
 };
 
+use tokio::{task, time::timeout};
+
 use super::{
-    exits::Remains,
+    exits::{LAST_WORDS, Remains},
     output::LastLines,
     pool::{State, Worker},
     reading::current,
@@ -148,9 +150,28 @@ impl State {
         lowest_free(self.workers.values().map(|worker| worker.place))
     }
 
-    /// How the pool stands.
+    /// How the pool stands. In development those who wait hear that it is failing when all is here that its worker wrote, for their
+    /// page shows it.
     pub(super) fn reported(&mut self, state: PoolState) {
         self.standing = state;
+        let shown = self.plan.development && state == PoolState::Failing;
+        let last = self.ledger.exits.iter().next().filter(|_| shown);
+        let (Some(lines), Some(pool)) = (last.map(|exit| exit.lines.clone()), self.me.upgrade())
+        else {
+            return self.stands();
+        };
+        task::spawn_local(async move {
+            // it shows what there is by then
+            drop(timeout(LAST_WORDS, lines.ended()).await);
+            let mut pool = pool.state();
+            if pool.standing == PoolState::Failing {
+                pool.stands();
+            }
+        });
+    }
+
+    fn stands(&mut self) {
+        let state = self.standing;
         self.tell(Event::PoolReported { state });
         self.rest();
     }

@@ -125,13 +125,13 @@ impl Shell {
         self.tell_machine(Event::LaunchFailed { worker });
     }
 
-    /// Exec succeeded: the relay reads what the worker writes, and asks it when it does not tell by itself.
-    pub(super) fn launched(&mut self, worker: WorkerId) {
+    /// It is `started` (exec succeeded) or `forked`: the relay reads what it writes, and asks it when it does not tell by itself.
+    pub(super) fn launched(&mut self, worker: WorkerId, how: &str) {
         let now = self.clock.now();
         if let Some(known) = self.workers.get_mut(&worker) {
             known.description.launched = true;
             let (name, generation) = (known.name(), known.description.generation);
-            tracing::info!("{name} started, generation {generation}");
+            tracing::info!("{name} {how}, generation {generation}");
             let (message, descriptors) = known.launched(!known.description.tells, true, now);
             self.relay.tell(&message, &descriptors);
             self.senders

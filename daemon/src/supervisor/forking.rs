@@ -47,7 +47,7 @@ impl Shell {
                 if let Some(process) = &waiting.process {
                     self.senders.follow_to_the_end(worker, process.end());
                 }
-                self.launched(worker);
+                self.launched(worker, "forked");
             }
             Err(error) => {
                 let why = format!("could not take over what its template forked: {error}");

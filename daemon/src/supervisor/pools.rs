@@ -226,6 +226,7 @@ impl PoolRecord {
             preload: keys.preload.preload,
             ready_after: (keys.application.kind() == Kind::Service).then_some(SERVICE_PROOF),
             first_alone,
+            development: self.in_development(),
         }
     }
 

@@ -350,7 +350,7 @@ impl Shell {
 
     fn turned(&mut self, worker: WorkerId, turn: Turn) {
         match turn {
-            Turn::Launched => self.launched(worker),
+            Turn::Launched => self.launched(worker, "started"),
             Turn::LaunchFailed(failure) => {
                 if let Some(known) = self.workers.get_mut(&worker) {
                     tracing::warn!("{} not started: {failure}", known.name());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Backoff, Random, Time};
 
 /// This many failures in a row without a ready worker: the pool is failing. Of a worker that was not ready in time one is enough:
-/// whoever waits for it has waited for long.
+/// whoever waits for it has waited for long; and in development.
 const FAILING: u32 = 5;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ impl Health {
         self.probing = true;
     }
 
-    /// One that was not ready in time left nobody to serve: who waits is told at once.
+    /// Nobody is left to serve, and who waits is to be told at once.
     pub(super) fn be_failing(&mut self) {
         self.failures = self.failures.max(FAILING);
     }

@@ -296,7 +296,9 @@ impl Pool {
                     let backoff = self.accepted.settings.backoff;
                     self.health
                         .fail(started, context.now(), &backoff, &mut context.random);
-                    if cause == Cause::StartupTimeout && self.ready() == 0 {
+                    let enough =
+                        cause == Cause::StartupTimeout || self.accepted.settings.development;
+                    if enough && self.ready() == 0 {
                         self.health.be_failing();
                     }
                 }

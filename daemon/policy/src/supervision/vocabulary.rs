@@ -39,6 +39,8 @@ pub struct Settings {
     /// The pool's first worker starts alone, the others when it is ready: a mistake that all would make is told once. For somebody
     /// who waits at a terminal; a daemon starts all at once.
     pub first_alone: bool,
+    /// `reload.watch`: somebody waits to see why it does not start. One failure is enough to be failing when nobody is ready.
+    pub development: bool,
 }
 
 /// How many ready workers a pool is to have.

@@ -24,6 +24,21 @@ fn where_the_first_is_to_start_alone_the_others_follow_when_it_is_ready() {
 }
 
 #[test]
+fn in_development_one_failure_is_told_at_once_unless_another_worker_serves() {
+    play(
+        "0           add development=1   | report starting, start 1 g1
+         100         exit 1 3            | forget 1 exit-code failed waits, report failing
+         475..600    tick                | start 2 g1
+         900         ready 2             | offer 2, report serving",
+    );
+    play(
+        "0     add processes=2 development=1 | report starting, start 1 g1, start 2 g1
+         900   ready 1                       | offer 1, report serving
+         950   exit 2 3                      | forget 2 exit-code failed waits",
+    );
+}
+
+#[test]
 fn readiness_may_overtake_the_launch() {
     play(
         "0     add                     | report starting, start 1 g1

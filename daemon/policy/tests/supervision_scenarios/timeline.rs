@@ -170,11 +170,13 @@ fn settings(words: &[&str]) -> Settings {
         ready_after: None,
         preload: false,
         first_alone: false,
+        development: false,
     };
     for (key, value) in words.iter().filter_map(|word| word.split_once('=')) {
         let millis = value.parse().ok().map(Duration::from_millis);
         match key {
             "preload" => settings.preload = true,
+            "development" => settings.development = true,
             "first-alone" => settings.first_alone = true,
             "ready-after" => settings.ready_after = millis,
             "processes" => settings.scale = Scale::of(value.parse().expect(value)),

@@ -118,6 +118,7 @@ impl World {
             ready_after: service.then_some(Duration::from_secs(1)),
             preload: !service && self.chance(3),
             first_alone: self.chance(8),
+            development: self.chance(8),
         }
     }
 

@@ -363,5 +363,6 @@ const fn settings() -> Settings {
         ready_after: None,
         preload: false,
         first_alone: false,
+        development: false,
     }
 }
