@@ -6,7 +6,10 @@ use std::{
     ops::Range,
 };
 
-use rustix::mm::{Advice, madvise};
+use rustix::{
+    io::Errno,
+    mm::{Advice, madvise},
+};
 
 /// Gives up the pages of code and constants that this process has in memory: of its start, or of importing an application, it has
 /// many that nobody needs again. Those that are needed come back one by one, from the file or from the kernel's cache of it.
@@ -56,18 +59,23 @@ fn read_only(line: &str) -> Option<Range<usize>> {
 
 /// Some pages are in no file: the linker wrote into them (relocations), or a debugger.
 fn is_changed(line: &str) -> bool {
-    ["Anonymous:", "Swap:"].iter().any(|name| {
-        line.strip_prefix(name)
-            .is_some_and(|size| size.trim() != "0 kB")
-    })
+    ["Anonymous:", "Swap:", "Private_Hugetlb:"]
+        .iter()
+        .any(|name| {
+            line.strip_prefix(name)
+                .is_some_and(|size| size.trim() != "0 kB")
+        })
 }
 
 #[expect(unsafe_code, reason = "rustix cannot know that nothing is lost")]
 fn give_up(range: Range<usize>) -> io::Result<()> {
     let start = std::ptr::without_provenance_mut(range.start);
     // SAFETY: every page is as it is in its file: whoever reads there next reads the same again.
-    unsafe { madvise(start, range.len(), Advice::LinuxDontNeed) }?;
-    Ok(())
+    match unsafe { madvise(start, range.len(), Advice::LinuxDontNeed) } {
+        // locked into memory, or a device's
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +101,7 @@ mod tests {
     fn what_was_written_to_once_is_changed() {
         assert!(is_changed("Anonymous:             8 kB\n"));
         assert!(is_changed("Swap:                  4 kB\n"));
+        assert!(is_changed("Private_Hugetlb:    2048 kB\n"));
         for other in [
             "Anonymous:             0 kB\n",
             "Swap:                  0 kB\n",
