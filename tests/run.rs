@@ -3,7 +3,7 @@
 use std::{
     fs::{self, Permissions},
     net::TcpListener,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::fs::{PermissionsExt, chown, symlink},
     path::Path,
 };
 
@@ -367,6 +367,26 @@ fn what_root_keeps_to_itself_is_said_to_be_out_of_reach() {
     let closed = format!(
         "may not enter {} (mode 0700): move it, or name an account that may with `--user`",
         folder.display()
+    );
+    running.log.wait(&["WARN", &closed]);
+}
+
+#[test]
+fn a_link_to_what_root_keeps_to_itself_is_said_to_be_one() {
+    if !tools::root() {
+        return;
+    }
+    let (site, kept) = (site(), site());
+    fs::set_permissions(kept.path(), Permissions::from_mode(0o700)).unwrap();
+    chown(kept.path(), Some(0), Some(0)).unwrap();
+    symlink(kept.path().join("hello.py"), site.path().join("linked.py")).unwrap();
+    let owner = ["--user", tools::POOL_USER];
+    let mut running = Running::start(site, &["linked.py", PORT[0], PORT[1], owner[0], owner[1]]);
+    assert_eq!(running.wait_exit().code(), Some(1));
+    let kept = kept.path().display();
+    let closed = format!(
+        "linked.py, a link that leads into {kept}, and {} may not enter {kept} (mode 0700): move what is there, or name an account",
+        tools::POOL_USER
     );
     running.log.wait(&["WARN", &closed]);
 }

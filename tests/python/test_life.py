@@ -103,6 +103,10 @@ class LoadTest(unittest.TestCase):
         self.refused(
             "number:application", 4, "application is not callable: it is of type int; there is the callable served: write `number:served`\n"
         )
+        served = "class Served:\n    async def __call__(self, scope, receive, send): pass\napp = Served()\nasync def page(): pass\n"
+        self.write("api.py", served)
+        write = "there is the ASGI application app: write `api.py:app`, with `asgi` instead of `wsgi` (`stockade run --asgi`)\n"
+        self.refused(os.path.join(self.home, "api.py"), 4, "api.py has no application; " + write)
         self.refused("nothing:app", 4, "nothing has no app: define it, or name another callable, after a colon\n")
 
     def test_what_is_no_wsgi_application(self):

@@ -153,14 +153,14 @@ def find_callable(module, location, name, target, asgi):
             found = getattr(found, part)
         except AttributeError:
             close = difflib.get_close_matches(part, dir(found), 1)
-            hint = "; did you mean %s?" % close[0] if close else others(module, location)
+            hint = "; did you mean %s?" % close[0] if close else others(module, location, asgi)
             fail(NO_CALLABLE, target, "%s has no %s%s" % (holder, part, hint))
         holder = part
     if made and callable(found):
         found = make(found, name, target)
     if not callable(found):
         kind = type(found).__name__
-        fail(NO_CALLABLE, target, "%s is not callable: it is of type %s%s" % (name, kind, others(module, location)))
+        fail(NO_CALLABLE, target, "%s is not callable: it is of type %s%s" % (name, kind, others(module, location, asgi)))
     if takes_too_few(found, asgi):
         reason = "%s takes no %s: if it makes the application, write `%s:%s()`"
         fail(NO_CALLABLE, target, reason % (name, "(scope, receive, send)" if asgi else "(environ, start_response)", location, name))
@@ -194,21 +194,28 @@ def is_async(found):
     return any(isinstance(f, (FunctionType, MethodType)) and f.__code__.co_flags & CO_COROUTINE for f in called)
 
 
-def others(module, location):
+def others(module, location, asgi):
     """What to do when the callable is not there: those that the module has, as they are to be written."""
-    names = [name for name, value in vars(module).items() if not name.startswith("_") and may_be_meant(value, module)]
     # a .wsgi file without a folder and with a callable is taken for a module
     if os.path.dirname(location) == os.getcwd():
         location = os.path.basename(location)
         location = "./" + location if location.endswith(".wsgi") else location
-    if not names:
-        makers = [name for name in ("create_app", "make_app", "build_app") if callable(getattr(module, name, None))]
-        if makers:
-            return "; if %s makes it, write `%s:%s()`" % (makers[0], location, makers[0])
-        return ": define it, or name another callable, after a colon"
-    written = " or ".join("`%s:%s`" % (location, name) for name in names[:3])
-    there = "is the callable" if len(names) == 1 else "are the callables"
-    return "; there %s %s: write %s" % (there, ", ".join(names[:3]), written)
+    names = candidates(module, asgi)
+    if names:
+        written = " or ".join("`%s:%s`" % (location, name) for name in names[:3])
+        there = "is the callable" if len(names) == 1 else "are the callables"
+        return "; there %s %s: write %s" % (there, ", ".join(names[:3]), written)
+    names = candidates(module, not asgi)
+    if names:
+        kind, key, instead, run = (
+            ("WSGI", "wsgi", "asgi", "`stockade run` without --asgi") if asgi else ("ASGI", "asgi", "wsgi", "`stockade run --asgi`")
+        )
+        reason = "; there is the %s application %s: write `%s:%s`, with `%s` instead of `%s` (%s)"
+        return reason % (kind, names[0], location, names[0], key, instead, run)
+    makers = [name for name in ("create_app", "make_app", "build_app") if callable(getattr(module, name, None))]
+    if makers:
+        return "; if %s makes it, write `%s:%s()`" % (makers[0], location, makers[0])
+    return ": define it, or name another callable, after a colon"
 
 
 def takes(found, count):
@@ -223,13 +230,17 @@ def takes(found, count):
     return True
 
 
-def may_be_meant(value, module):
-    """A function of the module's own, or an object, that can be called with an environ and start_response."""
+def candidates(module, asgi):
+    """The names that the application may have: of a function of the module's own, or of an object, that can be called as one is."""
+    return [name for name, value in vars(module).items() if not name.startswith("_") and may_be_meant(value, module, asgi)]
+
+
+def may_be_meant(value, module, asgi):
     import inspect
 
     if inspect.isclass(value) or inspect.isfunction(value) and value.__module__ != module.__name__:
         return False
-    return callable(value) and takes(value, 2) and not is_async(value)
+    return callable(value) and is_async(value) == asgi and takes(value, 3 if asgi else 2)
 
 
 def fail_import(error, target):

@@ -107,6 +107,39 @@ fn out_of_reach(pool: &Pool, place: &Place, surroundings: &dyn Surroundings) -> 
         "run the pool as an account that may",
         "name an account that may with `--user`",
     );
+    let files = needed(pool);
+    let mut said: Vec<(Closed, Said)> = Vec::new();
+    let mut unusable = Vec::new();
+    for (key, file) in files.into_iter().filter(|(_, file)| file.is_absolute()) {
+        let Some(closed) = access::closed_folder(file, account, surroundings) else {
+            unusable.extend(closed_file(key, file, account, other, surroundings));
+            continue;
+        };
+        if said.iter().any(|(known, _)| *known == closed) {
+            continue;
+        }
+        let (shown, name, folder) = (file.display(), &account.name, closed.folder.display());
+        // the interpreter of a virtual environment, as a rule
+        let (link, what) = if file.starts_with(&closed.folder) {
+            (String::new(), "it")
+        } else {
+            (
+                format!(", a link that leads into {folder}"),
+                "what is there",
+            )
+        };
+        let mode = closed.mode;
+        let why = format!(
+            "is {shown}{link}, and {name} may not enter {folder} (mode {mode:04o}): move {what}, or {other}"
+        );
+        said.push((closed, (key, why)));
+    }
+    let said = said.into_iter().map(|(_, said)| said);
+    said.chain(unusable).collect()
+}
+
+/// What a worker needs of the file system, by the key that names it.
+fn needed(pool: &Pool) -> Vec<(&'static str, &Path)> {
     let mut files: Vec<(&'static str, &Path)> = Vec::new();
     match &pool.application {
         Application::Python {
@@ -126,27 +159,7 @@ fn out_of_reach(pool: &Pool, place: &Place, surroundings: &dyn Surroundings) -> 
         Application::Upstream(_) => {}
     }
     files.push(("home", &pool.home));
-    let mut said: Vec<(Closed, Said)> = Vec::new();
-    let mut unusable = Vec::new();
-    for (key, file) in files.into_iter().filter(|(_, file)| file.is_absolute()) {
-        let Some(closed) = access::closed_folder(file, account, surroundings) else {
-            unusable.extend(closed_file(key, file, account, other, surroundings));
-            continue;
-        };
-        if said.iter().any(|(known, _)| *known == closed) {
-            continue;
-        }
-        let why = format!(
-            "is {}, and {} may not enter {} (mode {:04o}): move it, or {other}",
-            file.display(),
-            account.name,
-            closed.folder.display(),
-            closed.mode
-        );
-        said.push((closed, (key, why)));
-    }
-    let said = said.into_iter().map(|(_, said)| said);
-    said.chain(unusable).collect()
+    files
 }
 
 fn closed_file(
